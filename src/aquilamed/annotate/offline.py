@@ -1,0 +1,62 @@
+"""The annotator that needs nothing: deterministic rules, honest about what they are (`name` is "offline").
+
+They show the machinery and give a usable signal; they do not replace a judge. ANSWER they cannot do at all.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from aquilamed.annotate import raters_dialogue, raters_text
+from aquilamed.annotate.contract import CallError, Rubric, T
+from aquilamed.progress import Progress
+
+_RATERS: dict[str, Callable[[Mapping[str, str], int], Any]] = {
+    "domain": raters_text.domain,
+    "quality": raters_text.quality,
+    "complexity": raters_dialogue.complexity,
+    "response_quality": raters_dialogue.response_quality,
+    "compare": raters_dialogue.compare,
+    "turn": raters_dialogue.turn,
+}
+
+
+class OfflineAnnotator:
+    """Two rule-based raters: odd rounds the first, even rounds the second."""
+
+    kind = "offline"
+    name = "offline"
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.calls = 0
+        self.errors: Counter[str] = Counter()
+        self.rubrics: dict[str, str] = {}
+
+    def annotate(self, rubric: Rubric[T], items: Sequence[Mapping[str, str]], round: int = 1) -> list[T | CallError]:
+        """See `Annotator.annotate`."""
+        self.rubrics[rubric.name] = rubric.hash
+        rater = _RATERS.get(rubric.name)
+        if rater is None:
+            self.errors["unsupported"] += len(items)
+            detail = f"rules cannot answer the rubric {rubric.name!r}; set annotator.kind to openai or local"
+            return [CallError("unsupported", detail) for _ in items]
+        answers: list[T | CallError] = []
+        with self.progress.track(f"{rubric.name}, round {round}", total=len(items), unit="answer") as bar:
+            for item in items:
+                answers.append(cast(T, rater(item, round)))
+                bar.advance()
+        self.calls += len(items)
+        return answers
+
+    def statistics(self) -> dict[str, Any]:
+        """See `Annotator.statistics`."""
+        return {
+            "calls": self.calls,
+            "cached": 0,
+            "errors": dict(sorted(self.errors.items())),
+            "tokens_in": 0,
+            "tokens_out": 0,
+            "cost": 0.0,
+            "rubrics": dict(sorted(self.rubrics.items())),
+        }

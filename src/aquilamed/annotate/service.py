@@ -1,0 +1,152 @@
+"""One call to an OpenAI-compatible service: its retries, its time-outs, its usage, and its failures as `CallError`."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict
+
+from pydantic import BaseModel
+
+from aquilamed.annotate.contract import AnnotatorConfig, CallError
+from aquilamed.annotate.store import Usage
+
+_RETRIED = {408, 409, 429, 500, 502, 503, 504}
+_LONGEST_WAIT = 60.0
+
+
+class Message(TypedDict):
+    """A chat message."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, paid for in any case; `error` where the service itself says that it is no answer."""
+
+    content: str
+    usage: Usage
+    error: CallError | None = None
+
+
+class Service:
+    """The service of a config. A context manager: connections belong to one event loop."""
+
+    def __init__(self, config: AnnotatorConfig, key: str) -> None:
+        self.config = config
+        self._key = key
+        self._client: Any = None
+        self._jitter = random.Random()  # unseeded: it decides waiting times, never results
+
+    async def __aenter__(self) -> Self:
+        from openai import AsyncOpenAI
+
+        config = self.config
+        self._client = AsyncOpenAI(
+            base_url=config.base_url, api_key=self._key, timeout=config.timeout, max_retries=0
+        )  # our own retries: they are counted, and they know which failures are final
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def ask(self, messages: list[Message], schema: type[BaseModel]) -> Reply | CallError:
+        """Send a dialogue, again after failures that may pass. `CallError` when the last attempt fails too."""
+        attempt = 0
+        while True:
+            outcome, retry_after = await self._attempt(messages, schema)
+            if isinstance(outcome, Reply) or retry_after is None or attempt >= self.config.retries:
+                return outcome
+            backoff = min(self.config.backoff * 2**attempt, _LONGEST_WAIT)
+            await asyncio.sleep(max(retry_after, backoff * self._jitter.uniform(0.5, 1.0)))
+            attempt += 1
+
+    async def _attempt(
+        self, messages: list[Message], schema: type[BaseModel]
+    ) -> tuple[Reply | CallError, float | None]:
+        """One attempt, and the least seconds to wait before the next (None: another one is pointless)."""
+        import openai
+
+        try:
+            # The client's own time-out restarts with every byte; a service that trickles would never end.
+            async with asyncio.timeout(self.config.timeout):
+                completion = await self._client.chat.completions.create(**self._request(messages, schema))
+        except (openai.APITimeoutError, TimeoutError):
+            return CallError("timeout", f"no answer within {self.config.timeout:g} s"), 0.0
+        except openai.APIConnectionError as error:
+            return CallError("connection", self._safe(str(error.__cause__ or error))), 0.0
+        except openai.APIStatusError as error:
+            # An error's body may quote the request or the key: only the status is passed on.
+            detail = f"the service answered with status {error.status_code}"
+            wait = _retry_after(error.response.headers.get("retry-after"))
+            return CallError(f"http_{error.status_code}", detail), wait if error.status_code in _RETRIED else None
+        except (openai.OpenAIError, ValueError) as error:
+            return CallError("bad_json", self._safe(f"the service's response is not valid ({error})")), 0.0
+        return self._reply(completion, messages), None
+
+    def _request(self, messages: list[Message], schema: type[BaseModel]) -> dict[str, Any]:
+        config = self.config
+        request: dict[str, Any] = {
+            "model": config.model,
+            "messages": messages,
+            "temperature": config.temperature,
+            "max_tokens": config.max_tokens,
+        }
+        if config.response_format == "json_object":
+            request["response_format"] = {"type": "json_object"}
+        elif config.response_format == "json_schema":
+            form = {"name": schema.__name__, "strict": True, "schema": strict_schema(schema)}
+            request["response_format"] = {"type": "json_schema", "json_schema": form}
+        return request
+
+    def _reply(self, completion: Any, messages: list[Message]) -> Reply:
+        choices = getattr(completion, "choices", None) or []
+        message = choices[0].message if choices else None
+        content = str(getattr(message, "content", None) or "")
+        usage = self._usage(getattr(completion, "usage", None), messages, content)
+        refusal = getattr(message, "refusal", None)
+        reason = choices[0].finish_reason if choices else None
+        if message is None:
+            return Reply("", usage, CallError("bad_json", "the response holds no choice"))
+        if refusal or reason == "content_filter":
+            detail = self._safe(f"the model refused: {refusal or reason}")
+            return Reply(detail, usage, CallError("refused", detail))
+        if reason == "length":
+            detail = f"the answer was cut at max_tokens = {self.config.max_tokens}"
+            return Reply(detail, usage, CallError("truncated", detail))
+        return Reply(content, usage)
+
+    def _usage(self, reported: Any, messages: list[Message], content: str) -> Usage:
+        tokens_in, tokens_out = getattr(reported, "prompt_tokens", None), getattr(reported, "completion_tokens", None)
+        if isinstance(tokens_in, int) and isinstance(tokens_out, int):
+            return Usage(tokens_in, tokens_out, False, self._cost(tokens_in, tokens_out))
+        # A token is at least one byte, so this never counts too little against the budget.
+        most_in = sum(len(m["content"].encode("utf-8", "replace")) for m in messages)
+        most_out = len(content.encode("utf-8", "replace"))
+        return Usage(most_in, most_out, True, self._cost(most_in, most_out))
+
+    def _cost(self, tokens_in: int, tokens_out: int) -> float:
+        return (tokens_in * self.config.price_in + tokens_out * self.config.price_out) / 1e6
+
+    def _safe(self, text: str) -> str:
+        return text.replace(self._key, "***")[:300]
+
+
+def _retry_after(header: str | None) -> float:
+    """Seconds that a Retry-After header asks for; 0 without one, or with a date."""
+    try:
+        return min(max(float(header or 0), 0.0), _LONGEST_WAIT)
+    except ValueError:
+        return 0.0
+
+
+def strict_schema(schema: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema in the form that strict services ask for: every property required, none added."""
+    form = schema.model_json_schema()
+    for name, spec in form["properties"].items():
+        form["properties"][name] = {k: v for k, v in spec.items() if k not in ("default", "title")}
+    return {**form, "required": list(form["properties"]), "additionalProperties": False}

@@ -1,0 +1,252 @@
+"""The commands, nothing else: each parses its arguments, calls one function, and prints what came back.
+
+Exit codes: 0 done, 1 failed, 2 the recipe or an input is wrong, 130 interrupted and resumable.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aquilamed import __version__
+from aquilamed.config import Invalid, StageFailed
+from aquilamed.progress import Progress
+
+app = typer.Typer(
+    name="aquilamed",
+    help="Turn a general LLM into a bilingual medical one: one recipe, one command.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals may hold corpus text or keys
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipe")
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
+WorkspacePath = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="A workspace folder.")]
+WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="Default: workspaces/<recipe's name>.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"aquilamed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    # Nothing reaches for the network unless a command is asked to; libraries would otherwise look for updates.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    workspace: WorkspaceOption = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage or group, e.g. corpus.")] = None,
+    only: Annotated[str | None, typer.Option(help="Run this stage or group alone; its inputs must be done.")] = None,
+    overrides: Overrides = None,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 is one per core.", min=0)] = 0,
+    engine: Annotated[str, typer.Option(help="Where data stages run.")] = "local",
+) -> None:
+    """Run a recipe: skip what is done, continue what was interrupted, write the report."""
+    from aquilamed import pipeline, report
+    from aquilamed.recipe import load_recipe
+
+    if engine != "local":
+        raise Invalid(f"--engine {engine}: only `local` is there")
+    loaded = load_recipe(recipe, overrides)
+    space = pipeline.Workspace(workspace or Path("workspaces") / loaded.name)
+    progress = Progress()
+    pipeline.run(loaded, space, progress, until=until, only=only, workers=workers)
+    if only is None:
+        progress.say(f"Report: {report.write(space)}")
+
+
+@app.command()
+def plan(recipe: RecipePath, workspace: WorkspaceOption = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what a run would do, and why, without doing it."""
+    from aquilamed import pipeline
+    from aquilamed.planning import estimates
+    from aquilamed.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    space = pipeline.Workspace(workspace or Path("workspaces") / loaded.name)
+    rows = [
+        {"stage": s.name, "action": "skip" if s.state == "done" else "run", "why": s.why or s.state}
+        for s in pipeline.states(loaded, space)
+    ]
+    numbers = estimates(loaded)
+    if as_json:
+        _print_json({"recipe": loaded.name, "workspace": str(space.root), "stages": rows, "estimates": numbers})
+        return
+    _table(f"Plan of {loaded.name} in {space.root}", rows)
+    _table("Estimates", [{"what": key, "value": value} for key, value in numbers.items()])
+
+
+@app.command()
+def status(workspace: WorkspacePath, as_json: AsJson = False) -> None:
+    """Every stage of a workspace: state, counts, duration."""
+    from aquilamed import pipeline
+
+    space, loaded = _open(workspace)
+    rows = []
+    for s in pipeline.states(loaded, space):
+        m = s.artifact.manifest if s.artifact else {}
+        keys = ("records_in", "records_kept", "records_dropped", "seconds")
+        rows.append({"stage": s.name, "state": s.state, "why": s.why} | {k: m.get(k) for k in keys})
+    if as_json:
+        _print_json(rows)
+    else:
+        _table(str(space.root), rows)
+
+
+@app.command("report")
+def report_command(workspace: WorkspacePath) -> None:
+    """Write report/index.html and report/summary.json from the manifests."""
+    from aquilamed import report
+
+    space, _ = _open(workspace)
+    typer.echo(report.write(space))
+
+
+@app.command()
+def dropped(
+    workspace: WorkspacePath,
+    stage: Annotated[str, typer.Argument(help="A data stage, e.g. corpus/rules.")],
+    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    limit: Annotated[int, typer.Option(help="How many to show.", min=1)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Browse what a stage rejected, and why."""
+    from aquilamed.browse import dropped_records
+
+    space, loaded = _open(workspace)
+    rows = dropped_records(loaded, space, stage, reason, limit)
+    if as_json:
+        for row in rows:
+            _print_json(row, indent=None)
+        return
+    shown = [
+        {"origin": r["origin"], "reason": r["reason"], "detail": r["detail"], "text": _excerpt(r)} for r in rows
+    ]
+    _table(f"{stage}: dropped records", shown)
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(metavar="WORKSPACE[:STAGE]|MODEL", help="A workspace (newest model, or a stage's), a folder, or a fetched model.")],
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Talk to a model in the terminal. Not a medical device."""
+    from aquilamed.serve.chat import chat as talk
+
+    talk(model, system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="A model's name, e.g. smollm2-135m.")]) -> None:
+    """Download a small base model, check it by hash, convert it. The only command that uses the network unasked."""
+    from aquilamed.fetch import fetch as get
+
+    typer.echo(get(name, Progress()))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine: versions, cores, memory, disk, GPU, fetched models."""
+    from aquilamed.planning import machine
+
+    found = machine()
+    if as_json:
+        _print_json(found)
+    else:
+        _table("This machine", [{"what": k, "value": v} for k, v in found.items()])
+
+
+@recipe_app.command("schema")
+def recipe_schema() -> None:
+    """Print the JSON schema of recipes: every key with its meaning, type and default."""
+    from aquilamed.recipe import Recipe
+
+    _print_json(Recipe.model_json_schema())
+
+
+@recipe_app.command("show")
+def recipe_show(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Print a recipe with every default spelled out."""
+    from aquilamed.recipe import load_recipe, save_recipe
+
+    typer.echo(save_recipe(load_recipe(recipe, overrides)))
+
+
+def _open(path: Path) -> Any:
+    from aquilamed.recipe import load_recipe
+    from aquilamed.workspace import Workspace
+
+    if not (path / "recipe.yaml").exists():
+        raise Invalid(f"{path} is not a workspace: it has no recipe.yaml (aquilamed run makes one)")
+    return Workspace(path), load_recipe(path / "recipe.yaml")
+
+
+def _excerpt(row: dict[str, Any]) -> str:
+    text = row.get("text") or json.dumps(row.get("messages") or row.get("prompt"), ensure_ascii=False)
+    return text[:120].replace("\n", " ")
+
+
+def _print_json(value: Any, indent: int | None = 2) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> None:
+    """A table of plain text: nothing in a cell is taken for markup or for a terminal's control sequence."""
+    table = Table(title=Text(title), title_justify="left")
+    for column in rows[0] if rows else ("nothing",):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_printable(v)) for v in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _printable(value: Any) -> str:
+    text = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value if value is not None else "")
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+def _terminated(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point: turns our two exceptions and Ctrl-C into messages and exit codes."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(standalone_mode=True)
+    except Invalid as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except StageFailed as error:
+        typer.echo(f"failed: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: run the same command again to continue", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

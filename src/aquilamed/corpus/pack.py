@@ -1,0 +1,278 @@
+"""Packing a mix into rows of `length` tokens (stages corpus/pack1 and corpus/pack2; paper, section 2: length 4096).
+
+Every document ends with the end token. Documents are never truncated: longer ones are split at token boundaries, and
+best-fit packing fills rows with whole pieces. A shard is three memory-mapped arrays,
+
+    tokens.npy   int32, all documents one after the other
+    pieces.npy   int64 (pieces, 2): where a piece starts in tokens, and its length; in row order
+    rows.npy     int64 (rows + 1): where a row starts in pieces
+
+so that any row is read in constant time. Positions restart with every piece: attention must not cross documents.
+"""
+
+import bisect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from aquilamed.config import Config, StageFailed
+from aquilamed.corpus.mix import hash_share
+from aquilamed.models import ModelConfig, document_end, find_model, load_tokenizer
+from aquilamed.records import iter_parts, read_parts
+from aquilamed.stage import Context, Result
+
+Ids = NDArray[np.int32]
+Encode = Callable[[list[str]], list[Ids]]
+SHARD_TOKENS = 2**26  # 256 MB of int32: what a shard may need in memory while it is written
+SAMPLE = 200
+
+
+class PackConfig(Config):
+    """How a mix becomes rows of tokens."""
+
+    length: int = Field(default=4096, ge=8)
+    """Tokens of a row: the training's sequence length."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most training tokens; whole documents are taken in seeded hash order until they are reached. None takes all."""
+    heldout_tokens: int | None = Field(default=100_000, ge=1)
+    """Most held-out tokens of each language, taken the same way; what is measured before and after training."""
+
+
+@dataclass
+class Counted:
+    """What a pack holds."""
+
+    documents: int = 0
+    tokens: int = 0
+    rows: int = 0
+    split_documents: int = 0
+    left_out_documents: int = 0
+
+
+@dataclass
+class Shards:
+    """Writes documents' tokens as packed shards below a folder."""
+
+    folder: Path
+    length: int
+    counted: Counted = field(default_factory=Counted)
+    waiting: list[Ids] = field(default_factory=list)
+    size: int = 0
+    number: int = 0
+
+    def add(self, ids: Ids) -> None:
+        """Take one document, end token included."""
+        self.waiting.append(ids)
+        self.size += len(ids)
+        self.counted.documents += 1
+        self.counted.tokens += len(ids)
+        self.counted.split_documents += len(ids) > self.length
+        if self.size >= SHARD_TOKENS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pack and write what waits."""
+        if not self.waiting:
+            return
+        pieces = split_pieces([len(ids) for ids in self.waiting], self.length)
+        rows = best_fit([length for _, length in pieces], self.length)
+        folder = self.folder / f"{self.number:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "tokens.npy", np.concatenate(self.waiting).astype(np.int32))
+        np.save(folder / "pieces.npy", np.array([pieces[i] for row in rows for i in row], np.int64))
+        np.save(folder / "rows.npy", np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64))
+        self.counted.rows += len(rows)
+        self.waiting, self.size, self.number = [], 0, self.number + 1
+
+
+def split_pieces(lengths: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """(start, length) of the pieces of documents that lie one after the other; no piece is longer than `most`."""
+    pieces, start = [], 0
+    for length in lengths:
+        pieces += [(start + at, min(most, length - at)) for at in range(0, length, most)]
+        start += length
+    return pieces
+
+
+def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Best-fit decreasing: each piece, longest first, goes into the row that it fills best. Returns piece numbers by row."""
+    rows: list[list[int]] = []
+    open_rows: dict[int, list[int]] = {}
+    rooms: list[int] = []  # the sorted keys of open_rows
+    for piece in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        at = bisect.bisect_left(rooms, lengths[piece])
+        if at == len(rooms):
+            row, room = len(rows), capacity
+            rows.append([])
+        else:
+            room = rooms[at]
+            row = open_rows[room].pop()
+            if not open_rows[room]:
+                del open_rows[room], rooms[at]
+        rows[row].append(piece)
+        left = room - lengths[piece]
+        if left and left not in open_rows:
+            bisect.insort(rooms, left)
+        if left:
+            open_rows.setdefault(left, []).append(row)
+    return rows
+
+
+class PackedRows:
+    """Random access to a pack's rows, from memory-mapped files."""
+
+    def __init__(self, folder: Path) -> None:
+        names = sorted(p for p in folder.glob("[0-9]*") if p.is_dir())
+        self.shards = [[np.load(p / f"{n}.npy", mmap_mode="r") for n in ("tokens", "pieces", "rows")] for p in names]
+        self.ends = np.cumsum([len(s[2]) - 1 for s in self.shards]) if self.shards else np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A row's `input_ids` and its `position_ids`, which restart with every document. Shorter than the length, not padded."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard = int(np.searchsorted(self.ends, index, side="right"))
+        tokens, pieces, rows = self.shards[shard]
+        row = index - (int(self.ends[shard - 1]) if shard else 0)
+        spans = pieces[rows[row] : rows[row + 1]]
+        return {
+            "input_ids": np.concatenate([tokens[a : a + n] for a, n in spans]),
+            "position_ids": np.concatenate([np.arange(n, dtype=np.int32) for _, n in spans]),
+        }
+
+
+def run(ctx: Context, config: PackConfig) -> Result:
+    """Tokenise and pack a mix: `train/` and, by language, `heldout/<lang>/`."""
+    (source,) = ctx.inputs.values()
+    tokenizer = load_tokenizer(ctx.recipe.base_model)
+    encode, name = choose_encoder(tokenizer, ctx.recipe.base_model, _sample(source.kept, ctx.seed))
+    end = document_end(tokenizer)
+
+    def encoded(frame: pl.DataFrame) -> list[Ids]:
+        return [np.append(ids, np.int32(end)).astype(np.int32) for ids in encode(frame["text"].to_list())]
+
+    chosen = _choose(source.kept, encoded, config, ctx.seed)
+    writers: dict[str, Shards] = {}
+    with ctx.progress.track(f"pack {source.stage}", total=int(source.manifest["records_kept"]), unit="document") as bar:
+        for part in iter_parts(source.kept, ["id", "text", "lang", "split"]):
+            part = part.with_columns(target())
+            taken = part if chosen is None else part.filter(pl.col("id").is_in(chosen))
+            for key in part["target"].unique().sort().to_list():
+                writers.setdefault(key, Shards(ctx.out / key, config.length))
+                writers[key].counted.left_out_documents += (part["target"] == key).sum() - (
+                    taken["target"] == key
+                ).sum()
+            for key, ids in zip(taken["target"].to_list(), encoded(taken), strict=True):
+                writers[key].add(ids)
+            bar.advance(part.height)
+    for writer in writers.values():
+        writer.flush()
+    if "train" not in writers or not writers["train"].counted.rows:
+        raise StageFailed(f"{source.stage} holds no training document that fits max_tokens: nothing to pack")
+    return Result(metrics=_metrics(writers, config.length, name))
+
+
+def target() -> pl.Expr:
+    """The folder that a document's row belongs to: train, or heldout/<lang>."""
+    # Only names of our own language stage become a folder: text from a corpus must never decide a path.
+    lang = pl.when(pl.col("lang").is_in(["zh", "zh-Hant", "en"])).then(pl.col("lang").str.slice(0, 2))
+    held = pl.concat_str(pl.lit("heldout/"), lang.otherwise(pl.lit("other")))
+    return pl.when(pl.col("split") == "heldout").then(held).otherwise(pl.lit("train")).alias("target")
+
+
+def _choose(
+    folder: Path, encoded: Callable[[pl.DataFrame], list[Ids]], config: PackConfig, seed: int
+) -> set[str] | None:
+    """Ids of the documents under the caps, or None for all. Costs a second tokenisation, which only capped packs pay."""
+    if config.max_tokens is None and config.heldout_tokens is None:
+        return None
+    frames = []
+    for part in iter_parts(folder, ["id", "text", "lang", "split"]):
+        capped = part.with_columns(target())
+        if config.max_tokens is None:
+            capped = capped.filter(pl.col("target") != "train")
+        sizes = pl.Series("size", [len(ids) for ids in encoded(capped)], pl.Int64)
+        draws = pl.Series("draw", [hash_share("pack", seed, i) for i in capped["id"].to_list()], pl.Float64)
+        both = capped.select("id", "target").with_columns(sizes, draws)
+        rest = part.with_columns(target()).join(both, on="id", how="anti").select("id", "target")
+        frames.append(pl.concat([both, rest], how="diagonal"))
+    table = pl.concat(frames).sort("draw", "id")
+    cap = pl.when(pl.col("target") == "train").then(pl.lit(config.max_tokens)).otherwise(pl.lit(config.heldout_tokens))
+    upto = pl.col("size").fill_null(0).cum_sum().over("target")
+    # The first document of a language is taken even if it alone is over the cap: without one nothing is measured.
+    first = (pl.col("target") != "train") & (pl.int_range(pl.len()).over("target") == 0)
+    return set(table.filter(cap.is_null() | (upto <= cap) | first)["id"].to_list())
+
+
+def _sample(folder: Path, seed: int) -> list[str]:
+    """Texts to compare the tokenizers on, drawn by hash."""
+    ids = read_parts(folder, ["id"])
+    if ids.is_empty():
+        raise StageFailed("the mix holds no document: nothing to pack")
+    wanted = sorted(ids["id"].to_list(), key=lambda i: hash_share("tokenizer", seed, i))[:SAMPLE]
+    parts = (p.filter(pl.col("id").is_in(wanted))["text"].to_list() for p in iter_parts(folder, ["id", "text"]))
+    return [text for texts in parts for text in texts]
+
+
+def choose_encoder(tokenizer: Any, config: ModelConfig, sample: list[str]) -> tuple[Encode, str]:
+    """The fastest tokeniser that gives the right ids: tokie where it equals `tokenizers` on the sample, else that.
+
+    A text that spells one of the vocabulary's special tokens always goes to `tokenizers`, as plain text: a document
+    must not be able to open a turn.
+    """
+    slow = _careful(tokenizer)
+    file = Path(find_model(config.path)) / "tokenizer.json"
+    try:
+        import tokie
+
+        quick = tokie.Tokenizer.from_json(str(file))
+        special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
+
+        def fast(texts: list[str]) -> list[Ids]:
+            return list(_mixed(texts, quick, slow, special))
+
+        if all(np.array_equal(a, b) for a, b in zip(fast(sample), slow(sample), strict=True)):
+            return fast, "tokie"
+    except (ImportError, OSError, ValueError, tokie.TokieError):
+        pass  # a hub id has no file here, and not every tokenizer is supported: the other one serves
+    return slow, "tokenizers"
+
+
+def _mixed(texts: list[str], quick: Any, slow: Encode, special: list[str]) -> Iterator[Ids]:
+    plain = [not any(s in t for s in special) for t in texts]
+    flat, lengths = quick.encode_batch_flat(
+        [t for t, p in zip(texts, plain, strict=True) if p], add_special_tokens=False
+    )
+    found = iter(np.split(np.asarray(flat).astype(np.int32), np.cumsum(lengths.astype(np.int64))[:-1]))
+    for text, is_plain in zip(texts, plain, strict=True):
+        yield next(found) if is_plain else slow([text])[0]
+
+
+def _careful(tokenizer: Any) -> Encode:
+    import copy
+
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.encode_special_tokens = True
+    backend.no_truncation()
+
+    def encode(texts: list[str]) -> list[Ids]:
+        return [np.array(e.ids, np.int32) for e in backend.encode_batch(texts, add_special_tokens=False)]
+
+    return encode
+
+
+def _metrics(writers: dict[str, Shards], length: int, tokenizer: str) -> dict[str, Any]:
+    def describe(counted: Counted) -> dict[str, Any]:
+        share = 1 - counted.tokens / (counted.rows * length) if counted.rows else 0.0
+        return {**vars(counted), "padding_share": round(share, 6)}
+
+    heldout = {k.removeprefix("heldout/"): describe(w.counted) for k, w in sorted(writers.items()) if k != "train"}
+    return {**describe(writers["train"].counted), "length": length, "tokenizer": tokenizer, "heldout": heldout}

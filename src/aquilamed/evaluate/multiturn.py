@@ -1,0 +1,101 @@
+"""Stage evaluate/multiturn: the model continues dialogues round by round (paper, section 5: CMtMedQA, CMB-Clin).
+
+Every round is judged from 1 to 5 on fluency, relevance, completeness and proficiency; averages per round and over all.
+A round whose judgement failed is unscored and counted, never given a number.
+"""
+
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import Field
+
+from aquilamed.annotate import TURN, CallError
+from aquilamed.config import Config
+from aquilamed.evaluate.contestants import Answers, ModelName, contestants, dialogue_text
+from aquilamed.evaluate.tasks import read_dialogues
+from aquilamed.records import Dialogue, Message, write_json, write_part
+from aquilamed.stage import Context, Result
+
+ASPECTS = ("fluency", "relevance", "completeness", "proficiency")
+
+
+class MultiturnConfig(Config):
+    """Multi-turn judging; the benchmarks are those of kind "multi" in `evaluate.benchmarks`."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Dialogues per benchmark, chosen by seeded hash; null takes all."""
+    history: Literal["own", "gold"] = "own"
+    """What stands before a round: the model's own earlier answers, or the reference answers."""
+    rounds: int | None = Field(default=None, ge=1)
+    """Judge at most so many rounds; null judges all."""
+    models: list[ModelName] = ["finetune", "align"]
+    """Whose answers are judged."""
+    max_new_tokens: int = Field(default=512, ge=1)
+    """Length of a generated answer."""
+    batch_size: int = Field(default=8, ge=1)
+    """Conversations generated together."""
+
+
+def run(ctx: Context, config: MultiturnConfig) -> Result:
+    """Generate every round, judge it, average; answers and scores go to answers/."""
+    judge = ctx.annotator()
+    benchmarks = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "multi"]
+    items = [(b.task, d) for b in benchmarks for d in read_dialogues(ctx, b, config.limit)]
+    rows: list[dict[str, Any]] = []
+    for name, (model, _) in contestants(ctx, config.models).items():
+        writer = Answers(ctx, name, model, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+        answered = _converse(writer, [d for _, d in items], config)
+        requests = [{"dialogue": dialogue_text(history), "answer": answer} for _, _, history, answer in answered]
+        for (index, number, _, answer), scores in zip(answered, judge.annotate(TURN, requests), strict=True):
+            failed = isinstance(scores, CallError)
+            rows.append(
+                {"model": name, "benchmark": items[index][0], "id": items[index][1].id, "round": number, "answer": answer}
+                | {a: None if isinstance(scores, CallError) else getattr(scores, a) for a in ASPECTS}
+                | {"error": f"{scores.kind}: {scores.detail}" if failed and isinstance(scores, CallError) else None}
+            )
+    models = {m: summarise([r for r in rows if r["model"] == m]) for m in dict.fromkeys(r["model"] for r in rows)}
+    write_json(ctx.out / "results.json", models)
+    if rows:
+        schema = dict.fromkeys(ASPECTS, pl.Int64) | {"error": pl.String}
+        write_part(ctx.out / "answers" / "part-00000.parquet", pl.DataFrame(rows, schema_overrides=schema))
+    return Result(
+        {
+            "judge": {"kind": judge.kind, "name": judge.name, "rubric": TURN.hash},
+            "history": config.history,
+            "models": models,
+        }
+    )
+
+
+def _converse(
+    writer: Answers, dialogues: list[Dialogue], config: MultiturnConfig
+) -> list[tuple[int, int, list[Message], str]]:
+    """(dialogue, round from 1, history, answer) for every round, all dialogues of a round generated together."""
+    histories: list[list[Message]] = [[] for _ in dialogues]
+    result = []
+    most = max((len(d.messages) // 2 for d in dialogues), default=0)
+    for number in range(1, min(most, config.rounds or most) + 1):
+        active = [i for i, d in enumerate(dialogues) if len(d.messages) >= 2 * number]
+        for i in active:
+            histories[i] = [*histories[i], dialogues[i].messages[2 * number - 2]]
+        answers = writer.get([histories[i] for i in active], f"round {number}")
+        for i, answer in zip(active, answers, strict=True):
+            result.append((i, number, histories[i], answer))
+            said = answer if config.history == "own" else dialogues[i].messages[2 * number - 1]["content"]
+            histories[i] = [*histories[i], {"role": "assistant", "content": said}]
+    return result
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Averages per round and over all rounds; None where nothing was scored."""
+
+    def average(part: list[dict[str, Any]]) -> dict[str, Any]:
+        scored = [r for r in part if r["error"] is None]
+        means = {a: sum(r[a] for r in scored) / len(scored) if scored else None for a in ASPECTS}
+        return {"n": len(scored), "unscored": len(part) - len(scored), **means}
+
+    rounds = [
+        {"round": number, **average([r for r in rows if r["round"] == number])}
+        for number in sorted({r["round"] for r in rows})
+    ]
+    return {"rounds": rounds, "average": average(rows)}

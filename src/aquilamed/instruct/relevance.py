@@ -1,0 +1,91 @@
+"""Stage instruct/relevance: Context Relevance of every turn (paper, section 3, equations 1–3).
+
+    L(t_i | H) = -(1/N) Σ_j log P(w_ij | H, w_i1 … w_i,j-1)      with the dialogue before the turn
+    L(t_i)     = -(1/N) Σ_j log P(w_ij | w_i1 … w_i,j-1)         the turn alone
+    CR(H, t_i) = L(t_i | H) / L(t_i)
+
+A turn is one round, question and answer, in the training's chat template. Its first token, the template's opening mark, is
+the same everywhere and starts the turn in both sums; w_i1 is the token behind it. Two batched passes per part, one over whole
+dialogues and one over single turns, instead of two passes per turn.
+"""
+
+from typing import Any
+
+import polars as pl
+from pydantic import Field
+
+from aquilamed.config import Config
+from aquilamed.engine import no_reason
+from aquilamed.instruct.rounds import Round, rounds, score_parts, spread
+from aquilamed.models import ModelConfig, load_model, load_tokenizer
+from aquilamed.scoring import token_losses
+from aquilamed.stage import Context, Result
+
+
+class RelevanceConfig(Config):
+    """Context Relevance of multi-turn dialogues."""
+
+    model: ModelConfig | None = None
+    """The model whose losses are compared; null takes the base model."""
+    max_tokens: int = Field(default=2048, ge=32)
+    """A dialogue is scored up to its last whole turn within so many tokens; later turns get null, and are counted."""
+
+
+def run(ctx: Context, config: RelevanceConfig) -> Result:
+    """Add `relevance`: CR per turn (null for the first); null for single-turn dialogues. Nothing is dropped here."""
+    loaded: list[Any] = []
+    unscored = [0]
+
+    def score(frame: pl.DataFrame) -> pl.DataFrame:
+        dialogues = [rounds(messages) for messages in frame["messages"].to_list()]
+        multi = [d for d in dialogues if len(d) > 1]
+        if multi and not loaded:
+            chosen = config.model or ctx.recipe.base_model
+            loaded.extend((load_model(chosen), load_tokenizer(chosen)))
+        values = iter(relevance(*loaded, multi, config.max_tokens, ctx) if multi else [])
+        column = [next(values) if len(d) > 1 else None for d in dialogues]
+        unscored[0] += sum(v is None for c in column if c for v in c[1:])
+        return no_reason(frame).with_columns(pl.Series("relevance", column, pl.List(pl.Float64)))
+
+    frames = score_parts(ctx, "instruct/deita", score, "Context Relevance")
+    turns = [f.select(pl.col("relevance").list.explode(empty_as_null=False, keep_nulls=False)) for f in frames]
+    return Result({"relevance": spread(turns, "relevance"), "turns_over_max_tokens": unscored[0]})
+
+
+def relevance(
+    model: Any, tokenizer: Any, dialogues: list[list[Round]], max_tokens: int, ctx: Context | None = None
+) -> list[list[float | None]]:
+    """CR of every turn of every dialogue; None for first turns and for turns behind `max_tokens`."""
+    turns = [[turn_tokens(tokenizer, r) for r in d] for d in dialogues]
+    wholes: list[list[int]] = []
+    for dialogue in turns:
+        whole: list[int] = []
+        for turn in dialogue:
+            if whole and len(whole) + len(turn) > max_tokens:
+                break
+            whole += turn
+        wholes.append(whole[:max_tokens])
+    alone = [turn for dialogue in turns for turn in dialogue[1:]]
+    conditioned = token_losses(model, wholes)
+    direct = iter(token_losses(model, alone))
+    result: list[list[float | None]] = []
+    for dialogue, losses in zip(turns, conditioned, strict=True):
+        values: list[float | None] = [None]
+        start = len(dialogue[0])
+        for turn in dialogue[1:]:
+            base = float(next(direct).mean())
+            end = start + len(turn)
+            # losses[k] belongs to token k + 1; the turn's opening mark at `start` is not scored, as in `direct`.
+            fits = end - 1 <= len(losses)
+            values.append(float(losses[start : end - 1].mean()) / base if fits and base > 0 else None)
+            start = end
+        result.append(values)
+    return result
+
+
+def turn_tokens(tokenizer: Any, turn: Round) -> list[int]:
+    """A round in the chat template, as it stands in training."""
+    messages = [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,0 +1,415 @@
+"""The stage table and the runner: skip what is done, continue what is half-written, check what was written.
+
+`states` (behind `plan` and `status`) reads manifests and the recipe only; `run` does the work.
+"""
+
+import importlib.metadata
+import platform
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from aquilamed.config import Config, Invalid, StageFailed
+from aquilamed.corpus import decontaminate, dedup, domain, language, mix, pack, pii, quality, rules, toxicity
+from aquilamed.engine.local import LocalEngine
+from aquilamed.evaluate import knowledge, multiturn, pairwise
+from aquilamed.instruct import clean, deita, relevance, safety, select
+from aquilamed.lineage import code_hash
+from aquilamed.models import find_model
+from aquilamed.prefer import objective, subjective
+from aquilamed.progress import Progress, duration
+from aquilamed.recipe import Recipe, save_recipe
+from aquilamed.records import count_rows, digest, parts, read_parts, write_atomic
+from aquilamed.sample import generate
+from aquilamed.sources import dialogues, documents
+from aquilamed.stage import SAMPLE, Context, Result, Stage, find_files, work_folder
+from aquilamed.train import align, finetune, pretrain
+from aquilamed.workspace import Artifact, HashCache, Workspace
+
+
+def _benchmark_paths(recipe: Recipe) -> list[str]:
+    return [b.path for b in recipe.evaluate.benchmarks]
+
+
+def _benchmarked(name: str, run: Any, source: str) -> Stage:
+    return Stage(name, run, (source,), flow=(source,), uses=("evaluate.benchmarks",), files=_benchmark_paths)
+
+
+MODELS = ("pretrain/stage1", "pretrain/stage2", "finetune", "align")
+PREFERENCES = ("prefer/subjective", "prefer/objective")
+
+STAGES: tuple[Stage, ...] = (
+    Stage("sample", generate.run, records=False),
+    Stage("sources/documents", documents.run, files=lambda r: [s.path for s in _sources(r.sources.documents)]),
+    Stage("corpus/language", language.run, ("sources/documents",), flow=("sources/documents",)),
+    Stage("corpus/rules", rules.run, ("corpus/language",), flow=("corpus/language",)),
+    Stage("corpus/pii", pii.run, ("corpus/rules",), flow=("corpus/rules",)),
+    Stage("corpus/toxicity", toxicity.run, ("corpus/pii",), flow=("corpus/pii",)),
+    Stage("corpus/dedup", dedup.run, ("corpus/toxicity",), flow=("corpus/toxicity",)),
+    _benchmarked("corpus/decontaminate", decontaminate.run, "corpus/dedup"),
+    Stage("corpus/domain_labels", domain.run_labels, ("corpus/decontaminate",), uses=("annotator",)),
+    Stage(
+        "corpus/domain",
+        domain.run,
+        ("corpus/decontaminate", "corpus/domain_labels"),
+        flow=("corpus/decontaminate",),
+    ),
+    Stage("corpus/quality_labels", quality.run_labels, ("corpus/domain",), uses=("annotator",)),
+    Stage("corpus/quality", quality.run, ("corpus/domain", "corpus/quality_labels"), flow=("corpus/domain",)),
+    Stage("sources/dialogues", dialogues.run, files=lambda r: [s.path for s in _sources(r.sources.dialogues)]),
+    Stage("instruct/dedup", clean.run_dedup, ("sources/dialogues",), flow=("sources/dialogues",)),
+    _benchmarked("instruct/decontaminate", clean.run_decontaminate, "instruct/dedup"),
+    Stage("instruct/safety", safety.run, ("instruct/decontaminate",), flow=("instruct/decontaminate",)),
+    Stage("corpus/mix1", mix.run_stage1, ("corpus/domain",), flow=("corpus/domain",)),
+    Stage(
+        "corpus/mix2",
+        mix.run_stage2,
+        ("corpus/quality",),
+        optional=("instruct/safety",),
+        flow=("corpus/quality", "instruct/safety"),
+    ),
+    Stage("corpus/pack1", pack.run, ("corpus/mix1",), records=False, uses=("base_model",)),
+    Stage("corpus/pack2", pack.run, ("corpus/mix2",), records=False, uses=("base_model",)),
+    Stage("pretrain/stage1", pretrain.run, ("corpus/pack1",), records=False, uses=("base_model",)),
+    Stage(
+        "pretrain/stage2",
+        pretrain.run,
+        ("corpus/pack2",),
+        optional=("pretrain/stage1",),
+        records=False,
+        uses=("base_model",),
+    ),
+    Stage("instruct/deita", deita.run, ("instruct/safety",), flow=("instruct/safety",), uses=("base_model", "annotator")),
+    Stage("instruct/relevance", relevance.run, ("instruct/deita",), flow=("instruct/deita",), uses=("base_model",)),
+    Stage("instruct/select", select.run, ("instruct/relevance",), flow=("instruct/relevance",)),
+    Stage(
+        "finetune",
+        finetune.run,
+        ("instruct/select",),
+        optional=("pretrain/stage1", "pretrain/stage2"),
+        records=False,
+        uses=("base_model",),
+    ),
+    Stage(
+        "prefer/subjective",
+        subjective.run,
+        ("instruct/select",),
+        optional=("finetune",),
+        uses=("base_model", "annotator"),
+    ),
+    Stage(
+        "prefer/objective",
+        objective.run,
+        uses=("evaluate.benchmarks",),
+        files=lambda r: [*(r.prefer.objective.questions if r.prefer.objective else []), *_benchmark_paths(r)],
+    ),
+    Stage("align", align.run, optional=(*PREFERENCES, "finetune"), any_of=PREFERENCES, records=False, uses=("base_model",)),
+    Stage(
+        "evaluate/knowledge",
+        knowledge.run,
+        optional=MODELS,
+        records=False,
+        uses=("base_model", "evaluate.benchmarks"),
+        files=_benchmark_paths,
+    ),
+    Stage(
+        "evaluate/pairwise",
+        pairwise.run,
+        optional=MODELS,
+        records=False,
+        uses=("base_model", "evaluate.benchmarks", "annotator"),
+        files=_benchmark_paths,
+    ),
+    Stage(
+        "evaluate/multiturn",
+        multiturn.run,
+        optional=MODELS,
+        records=False,
+        uses=("base_model", "evaluate.benchmarks", "annotator"),
+        files=_benchmark_paths,
+    ),
+)
+BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def _sources(section: Any) -> list[Any]:
+    return section.sources if section else []
+
+
+def stage_config(recipe: Recipe, name: str) -> Config | None:
+    """A stage's section of the recipe: the keys mirror the stage names."""
+    config: Config | None = attrgetter(name.replace("/", "."))(recipe)
+    return config
+
+
+def enabled(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """The stages that the recipe asks for, in order, each with its inputs.
+
+    A stage is on when its section is not null, all inputs it needs are on, and one of its `any_of`.
+    """
+    on: dict[str, tuple[str, ...]] = {}
+    for stage in STAGES:
+        wants_sample = any(p.startswith(SAMPLE) for p in stage.files(recipe))
+        needed = (*stage.inputs, *(("sample",) if wants_sample else ()))
+        if wants_sample and recipe.sample is None:
+            raise Invalid(f"{stage.name.replace('/', '.')}: a sample:// path needs a `sample:` section in the recipe")
+        if stage_config(recipe, stage.name) is None or not all(name in on for name in needed):
+            continue
+        if stage.any_of and not any(name in on for name in stage.any_of):
+            continue
+        on[stage.name] = (*needed, *(name for name in stage.optional if name in on))
+    if not on:
+        raise Invalid("the recipe switches every stage off: give it `sources.documents` or `sources.dialogues`")
+    return on
+
+
+State = Literal["done", "running", "failed", "interrupted", "stale", "waiting"]
+
+
+@dataclass(frozen=True)
+class StageState:
+    """Where a stage stands. `fingerprint` is None while an input file's hash is not known yet."""
+
+    name: str
+    inputs: tuple[str, ...]
+    fingerprint: str | None
+    state: State
+    why: str
+    artifact: Artifact | None
+
+
+def _identity(recipe: Recipe, stage: Stage) -> dict[str, Any]:
+    config = stage_config(recipe, stage.name)
+    shared: dict[str, Any] = {}
+    for key in stage.uses:
+        value = attrgetter(key)(recipe)
+        shared[key] = value.identity() if isinstance(value, Config) else [v.identity() for v in value]
+    return {"config": config.identity() if config else None, **shared}
+
+
+def _file_hashes(recipe: Recipe, stage: Stage, cache: HashCache, compute: bool) -> dict[str, str] | None:
+    """Logical name → hash of the files that a stage reads from outside; None when one is not known yet."""
+    found: dict[str, Path] = {}
+    for pattern in stage.files(recipe):
+        if not pattern.startswith(SAMPLE):  # those come through the sample stage's fingerprint
+            found.update(find_files(pattern, recipe.data_folder()))
+    if "base_model" in stage.uses:
+        found.update(_model_files(recipe.base_model.path))
+    if "annotator" in stage.uses and recipe.annotator.kind == "local":
+        found.update(_model_files(recipe.annotator.model))
+    hashes = {name: cache.get(path, compute) for name, path in found.items()}
+    return {n: h for n, h in hashes.items() if h} if all(hashes.values()) else None
+
+
+def _model_files(model: str) -> dict[str, Path]:
+    """A local model's files; a hub id has none here (its revision is in the recipe)."""
+    folder = Path(find_model(model))
+    return {f"model/{f.name}": f for f in sorted(folder.iterdir()) if f.is_file()} if folder.is_dir() else {}
+
+
+def fingerprint(recipe: Recipe, stage: Stage, inputs: dict[str, str], files: dict[str, str]) -> dict[str, Any]:
+    """What decides a stage's result; its digest names the artefact."""
+    return {
+        "stage": stage.name,
+        "code": code_hash(stage.run.__module__),
+        "seed": recipe.seed,
+        "params": _identity(recipe, stage),
+        "inputs": inputs,
+        "files": files,
+    }
+
+
+def states(recipe: Recipe, workspace: Workspace) -> list[StageState]:
+    """Every enabled stage's state, from manifests and the recipe alone."""
+    cache = HashCache(workspace.root / "inputs.json")
+    locked = workspace.locked()
+    known: dict[str, str | None] = {}
+    result = []
+    for name, inputs in enabled(recipe).items():
+        files = _file_hashes(recipe, BY_NAME[name], cache, compute=False)
+        before = {i: known[i] for i in inputs}
+        if files is None or None in before.values():
+            known[name] = None
+            result.append(StageState(name, inputs, None, "waiting", "its input files were not read yet", None))
+            continue
+        identity = fingerprint(recipe, BY_NAME[name], {i: str(f) for i, f in before.items()}, files)
+        known[name] = mark = digest(identity)[:16]
+        artifact = workspace.artifact(name, mark)
+        state, why = _state(workspace, name, mark, identity, artifact, locked)
+        result.append(StageState(name, inputs, mark, state, why, artifact))
+    return result
+
+
+def _state(
+    workspace: Workspace, name: str, mark: str, identity: dict[str, Any], artifact: Artifact | None, locked: bool
+) -> tuple[State, str]:
+    if artifact:
+        return "done", ""
+    folder = workspace.folder(name, mark)
+    if (work_folder(folder) / "error.txt").exists():
+        return "failed", (work_folder(folder) / "error.txt").read_text(encoding="utf-8").splitlines()[0]
+    if folder.exists():
+        return ("running", "") if locked else ("interrupted", "continues where it stopped")
+    older = sorted(workspace.root.glob(f"{name}/*/manifest.json"), key=lambda p: p.stat().st_mtime)
+    if not older:
+        return "waiting", "never ran"
+    last = workspace.artifact(name, older[-1].parent.name)
+    changed = [key for key in identity if last and identity[key] != last.manifest.get(key)]
+    return "stale", f"changed: {', '.join(changed)}"
+
+
+def run(
+    recipe: Recipe,
+    workspace: Workspace,
+    progress: Progress,
+    *,
+    until: str | None = None,
+    only: str | None = None,
+    workers: int = 0,
+) -> list[Artifact]:
+    """Run a recipe's stages in order and return their artefacts.
+
+    Args:
+        until: a stage or group; what comes after it is left alone.
+        only: a stage or group; its inputs must be done.
+        workers: worker processes; 0 is one per core. Never changes a byte of the output.
+
+    Raises:
+        Invalid: the recipe or an input is wrong.
+        StageFailed: a stage failed; its traceback is in its `.work/error.txt`.
+    """
+    chosen = _choose(enabled(recipe), until, only)
+    with workspace.lock(progress.say):
+        write_atomic(workspace.root / "recipe.yaml", save_recipe(recipe).encode())
+        cache = HashCache(workspace.root / "inputs.json")
+        engine = LocalEngine(progress, workers)
+        done: dict[str, Artifact] = {}
+        try:
+            for name, inputs in enabled(recipe).items():
+                if name not in chosen and only is None:
+                    break
+                files = _file_hashes(recipe, BY_NAME[name], cache, compute=True)
+                assert files is not None
+                marks = {i: done[i].manifest["fingerprint"] for i in inputs if i in done}
+                identity = fingerprint(recipe, BY_NAME[name], marks, files)
+                artifact = workspace.artifact(name, digest(identity)[:16])
+                if artifact is None and name not in chosen:
+                    continue
+                if artifact is None and (missing := [i for i in inputs if i not in done]):
+                    raise Invalid(f"--only {only}: its input {missing[0]} is not done; run it first")
+                if artifact is None:
+                    artifact = _run_stage(recipe, workspace, engine, progress, BY_NAME[name], identity, done)
+                else:
+                    progress.say(f"= {name}  done before{_counts(artifact)}")
+                done[name] = artifact
+        finally:
+            engine.close()
+        return list(done.values())
+
+
+def _choose(on: Iterable[str], until: str | None, only: str | None) -> list[str]:
+    """The stages to run for --until and --only; each names a stage or a group ("corpus")."""
+    names = list(on)
+    wanted = only or until
+    if wanted is None:
+        return names
+    hits = [n for n in names if n == wanted or n.startswith(f"{wanted}/")]
+    if not hits:
+        raise Invalid(f"no stage {wanted!r} in this recipe; it has: {', '.join(names)}")
+    return hits if only else names[: names.index(hits[-1]) + 1]
+
+
+def _run_stage(
+    recipe: Recipe,
+    workspace: Workspace,
+    engine: LocalEngine,
+    progress: Progress,
+    stage: Stage,
+    identity: dict[str, Any],
+    done: dict[str, Artifact],
+) -> Artifact:
+    mark = digest(identity)[:16]
+    out, attempt = workspace.begin(stage.name, mark)
+    progress.say(f"▶ {stage.name}" + (f"  (attempt {attempt}: continues)" if attempt > 1 else ""))
+    inputs = {name: done[name] for name in identity["inputs"]}
+    context = Context(out, work_folder(out), inputs, engine, progress, recipe.seed, workspace.root, recipe)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    error_file = work_folder(out) / "error.txt"
+    error_file.unlink(missing_ok=True)
+    try:
+        result = stage.run(context, stage_config(recipe, stage.name))
+        counts = conservation(stage, out, inputs, result) if stage.records else {}
+    except Exception as error:
+        write_atomic(error_file, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}".encode())
+        if isinstance(error, Invalid | StageFailed):
+            raise type(error)(f"{stage.name}: {error}") from error
+        raise
+    manifest = {
+        **identity,
+        "fingerprint": mark,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 3),
+        "attempts": attempt,
+        "metrics": result.metrics,
+        "versions": versions(),
+        **counts,
+    }
+    artifact = workspace.commit(stage.name, mark, manifest)
+    progress.say(f"✓ {stage.name}  {duration(manifest['seconds'])}{_counts(artifact)}")
+    return artifact
+
+
+def _counts(artifact: Artifact) -> str:
+    m = artifact.manifest
+    if "records_in" not in m:
+        return ""
+    return f"  {m['records_in']:,} in, {m['records_kept']:,} kept, {m['records_dropped']:,} dropped"
+
+
+def conservation(stage: Stage, out: Path, inputs: dict[str, Artifact], result: Result) -> dict[str, Any]:
+    """Law 1, from the written files: in = kept + dropped, no id twice, and for `flow` stages the same ids out as in.
+
+    Raises `StageFailed` with the numbers when it does not hold.
+    """
+    kept, dropped = parts(out / "kept"), parts(out / "dropped")
+    n_kept, n_dropped = count_rows(kept), count_rows(dropped)
+    sources = [part for name in stage.flow if name in inputs for part in inputs[name].kept_parts()]
+    n_in = count_rows(sources) if stage.flow else result.records_in
+    if n_in is None or n_in != n_kept + n_dropped:
+        raise StageFailed(f"conservation broken: {n_in} records in, {n_kept} kept + {n_dropped} dropped")
+    ids = _ids([*kept, *dropped])
+    if ids.n_unique() != ids.len():
+        raise StageFailed(f"conservation broken: {ids.len() - ids.n_unique()} ids were written twice")
+    if stage.flow and not ids.sort().equals(_ids(sources).sort()):
+        raise StageFailed("conservation broken: the ids written are not the ids read")
+    reasons: dict[str, int] = {}
+    if n_dropped:
+        table = read_parts(out / "dropped", ["reason"])["reason"]
+        if table.null_count():
+            raise StageFailed(f"{table.null_count()} dropped records have no reason")
+        reasons = dict(sorted(zip(*table.value_counts().to_dict(as_series=False).values(), strict=True)))
+    return {"records_in": n_in, "records_kept": n_kept, "records_dropped": n_dropped, "reasons": reasons}
+
+
+def _ids(files: list[Path]) -> pl.Series:
+    return pl.concat([pl.read_parquet(f, columns=["id"], glob=False)["id"] for f in files] or [pl.Series("id", [], pl.String)])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide results."""
+    names = ("aquilamed", "torch", "transformers", "trl", "polars", "tokenizers", "rensa", "scikit-learn", "lm_eval")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,296 @@
+"""The recipe: one YAML file, typed. Its keys mirror the stage names: `corpus.rules` configures stage corpus/rules.
+
+Every section's model stands beside its stage; this file only composes them, loads YAML, and explains mistakes.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+
+from aquilamed.annotate import AnnotatorConfig
+from aquilamed.config import Config, Invalid
+from aquilamed.corpus.decontaminate import DecontaminateConfig
+from aquilamed.corpus.dedup import DedupConfig
+from aquilamed.corpus.domain import DomainConfig, DomainLabelsConfig
+from aquilamed.corpus.language import LanguageConfig
+from aquilamed.corpus.mix import Mix1Config, Mix2Config
+from aquilamed.corpus.pack import PackConfig
+from aquilamed.corpus.pii import PiiConfig
+from aquilamed.corpus.quality import QualityConfig, QualityLabelsConfig
+from aquilamed.corpus.rules import RulesConfig
+from aquilamed.corpus.toxicity import ToxicityConfig
+from aquilamed.evaluate.knowledge import KnowledgeConfig
+from aquilamed.evaluate.multiturn import MultiturnConfig
+from aquilamed.evaluate.pairwise import PairwiseConfig
+from aquilamed.evaluate.tasks import BenchmarkConfig
+from aquilamed.instruct.clean import InstructDecontaminateConfig, InstructDedupConfig
+from aquilamed.instruct.deita import DeitaConfig
+from aquilamed.instruct.relevance import RelevanceConfig
+from aquilamed.instruct.safety import SafetyConfig
+from aquilamed.instruct.select import SelectConfig
+from aquilamed.models import ModelConfig
+from aquilamed.prefer.objective import ObjectiveConfig
+from aquilamed.prefer.subjective import SubjectiveConfig
+from aquilamed.sample.generate import SampleConfig
+from aquilamed.sources.dialogues import DialoguesConfig
+from aquilamed.sources.documents import DocumentsConfig
+from aquilamed.train.align import AlignConfig
+from aquilamed.train.finetune import FinetuneConfig
+from aquilamed.train.pretrain import Stage1Config, Stage2Config
+
+
+class Sources(Config):
+    """What is read. Without documents there is no pre-training, without dialogues no fine-tuning."""
+
+    documents: DocumentsConfig | None = None
+    """The raw pre-training corpus."""
+    dialogues: DialoguesConfig | None = None
+    """The public SFT sets."""
+
+
+class Corpus(Config):
+    """The CPT corpus (paper, section 1)."""
+
+    language: LanguageConfig = LanguageConfig()
+    """Language by script and words."""
+    rules: RulesConfig = RulesConfig()
+    """The rule-based quality filter."""
+    pii: PiiConfig = PiiConfig()
+    """Private information: dropped, masked or reported."""
+    toxicity: ToxicityConfig = ToxicityConfig()
+    """Toxic content."""
+    dedup: DedupConfig = DedupConfig()
+    """Exact and near duplicates."""
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    """Overlap with the benchmarks of `evaluate`."""
+    domain_labels: DomainLabelsConfig = DomainLabelsConfig()
+    """The seed sample and its two-round domain annotation."""
+    domain: DomainConfig = DomainConfig()
+    """The domain classifier."""
+    quality_labels: QualityLabelsConfig = QualityLabelsConfig()
+    """The two-round 0–6 quality annotation."""
+    quality: QualityConfig = QualityConfig()
+    """The quality regressor and its threshold."""
+    mix1: Mix1Config = Mix1Config()
+    """Stage 1: rule-filtered domain and general text."""
+    mix2: Mix2Config = Mix2Config()
+    """Stage 2: quality-filtered domain text and SFT data as text."""
+    pack1: PackConfig = PackConfig()
+    """Packing of stage 1's tokens."""
+    pack2: PackConfig = PackConfig()
+    """Packing of stage 2's tokens."""
+
+
+class Pretrain(Config):
+    """Continued pre-training (paper, section 2)."""
+
+    stage1: Stage1Config | None = Stage1Config()
+    """Stage 1; null skips it."""
+    stage2: Stage2Config | None = Stage2Config()
+    """Stage 2; null skips it."""
+
+
+class Instruct(Config):
+    """The SFT set (paper, section 3)."""
+
+    dedup: InstructDedupConfig = InstructDedupConfig()
+    """Duplicate dialogues."""
+    decontaminate: InstructDecontaminateConfig = InstructDecontaminateConfig()
+    """Overlap with the benchmarks."""
+    safety: SafetyConfig = SafetyConfig()
+    """Unsafe dialogues; private information masked."""
+    deita: DeitaConfig = DeitaConfig()
+    """Complexity and quality scores."""
+    relevance: RelevanceConfig = RelevanceConfig()
+    """Context Relevance of every turn, equations 1–3."""
+    select: SelectConfig = SelectConfig()
+    """Thresholds and composition."""
+
+
+class Prefer(Config):
+    """The preference set (paper, section 4)."""
+
+    subjective: SubjectiveConfig | None = SubjectiveConfig()
+    """Judged answers; null skips them."""
+    objective: ObjectiveConfig | None = None
+    """Truth against a wrong option; needs questions."""
+
+
+class Evaluate(Config):
+    """Evaluation (paper, section 5)."""
+
+    benchmarks: list[BenchmarkConfig] = []
+    """The benchmarks, multiple choice and dialogue; the corpus, SFT and preference sets are decontaminated against all."""
+    knowledge: KnowledgeConfig | None = KnowledgeConfig()
+    """Multiple-choice accuracy; null skips it."""
+    pairwise: PairwiseConfig | None = PairwiseConfig()
+    """Single-turn answers, judged in pairs; null skips it."""
+    multiturn: MultiturnConfig | None = MultiturnConfig()
+    """Multi-turn dialogues, every round judged on four aspects; null skips it."""
+
+
+class Recipe(Config):
+    """Everything a run needs."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The recipe's name; the workspace is workspaces/<name> unless told otherwise."""
+    seed: int = 42
+    """The seed of every sample, shuffle and training."""
+    data_root: Path = Path()
+    """Where relative paths of sources and benchmarks start; itself relative to the recipe's folder."""
+    base_model: ModelConfig = ModelConfig(path="smollm2-135m")
+    """The general model to start from."""
+    annotator: AnnotatorConfig = AnnotatorConfig()
+    """Who labels, scores, answers and judges."""
+    sample: SampleConfig | None = None
+    """The built-in bilingual sample with known dirt, readable below sample://; null leaves it out."""
+    sources: Sources
+    """What is read."""
+    corpus: Corpus = Corpus()
+    """The CPT corpus."""
+    pretrain: Pretrain = Pretrain()
+    """Continued pre-training."""
+    instruct: Instruct = Instruct()
+    """The SFT set."""
+    finetune: FinetuneConfig | None = FinetuneConfig()
+    """Supervised fine-tuning; null skips it."""
+    prefer: Prefer = Prefer()
+    """The preference set."""
+    align: AlignConfig | None = AlignConfig()
+    """DPO; null skips it."""
+    evaluate: Evaluate = Evaluate()
+    """Evaluation."""
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    def data_folder(self) -> Path:
+        """`data_root`, found from the recipe's folder."""
+        return (self._folder / self.data_root).resolve()
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=value` strings (value in YAML), applied before checking.
+
+    Raises:
+        Invalid: every mistake with its key's path, its line, and the nearest right key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"{path}: cannot read the recipe ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path}: not UTF-8 text ({error})") from error
+    try:
+        values = yaml.safe_load(text)
+        lines = yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise Invalid(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise Invalid(f"{path}: a recipe is a mapping of keys, this is {type(values).__name__}")
+    for override in overrides or []:
+        _override(values, override)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise Invalid(_explain(path, error, lines)) from error
+    recipe._folder = path.parent
+    return recipe
+
+
+def save_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default spelled out, `data_root` absolute so that it can be loaded anywhere."""
+    values = recipe.model_dump(mode="json")
+    values["data_root"] = str(recipe.data_folder())
+    return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise Invalid(f"--set {override!r}: write key.path=value")
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise Invalid(f"--set {override!r}: the value is not YAML: {error}") from error
+    here: Any = values
+    names = key.split(".")
+    for position, name in enumerate(names):
+        last = position == len(names) - 1
+        if isinstance(here, list):
+            if not name.isdigit() or int(name) >= len(here):
+                raise Invalid(f"--set {key}: {'.'.join(names[:position])} is a list of {len(here)}; give an index below that")
+            if last:
+                here[int(name)] = value
+            else:
+                here = here[int(name)]
+        elif last:
+            here[name] = value
+        else:
+            if not isinstance(here.get(name), dict | list):
+                here[name] = {}
+            here = here[name]
+
+
+def _explain(path: Path, error: ValidationError, lines: Any) -> str:
+    """One line per mistake: file:line: key: what is wrong, and the nearest key that exists."""
+    messages = []
+    for item in error.errors():
+        location = tuple(part for part in item["loc"] if not (isinstance(part, str) and part.endswith("]")))
+        key = ".".join(str(part) for part in location) or "(the recipe)"
+        line = _line(lines, location)
+        where = f"{path}:{line}" if line else str(path)
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(location[-1]), _fields(Recipe, location[:-1]), n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(_fields(Recipe, location[:-1]))}"
+            messages.append(f"{where}: {key}: unknown key{hint}")
+        elif item["type"] == "missing":
+            messages.append(f"{where}: {key}: this key is required")
+        else:
+            got = f" (got {item['input']!r})" if not isinstance(item["input"], dict | list | BaseModel) else ""
+            messages.append(f"{where}: {key}: {item['msg']}{got}")
+    return "\n".join(messages)
+
+
+def _line(node: Any, location: tuple[Any, ...]) -> int | None:
+    """The line (from 1) of a key in composed YAML, or of its nearest ancestor that is there."""
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(part)]
+            if not found:
+                break
+            key, node = found[0]
+            line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """The keys of the model found by walking a location from the recipe's root."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(str(part))
+        inner = _model_of(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The first model inside an annotation such as `list[X]` or `X | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_of(arg))), None)

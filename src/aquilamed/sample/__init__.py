@@ -1,0 +1,1 @@
+"""The built-in bilingual sample: our own clean texts, and a generator that multiplies and dirties them."""

@@ -1,0 +1,92 @@
+"""Forward passes without generation: token losses and next-token logits, batched by length."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+BATCH_TOKENS = 4096
+"""Padded tokens per forward pass: bounds the logits to 4096 × vocabulary × 4 bytes (0.8 GB for 49k entries)."""
+
+
+def batches(rows: Sequence[Sequence[int]], tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Row indices in batches of similar length whose padded size stays below `tokens` (one long row may exceed it)."""
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * len(rows[index]) > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def token_losses(
+    model: Any, rows: Sequence[Sequence[int]], on_batch: Callable[[int], None] | None = None, tokens: int = BATCH_TOKENS
+) -> list[Any]:
+    """Cross-entropy in nats of every token but the first, given those before it in its row.
+
+    Args:
+        model: a causal LM in eval mode.
+        rows: token ids; each row is on its own (right padding, causal attention: padding changes nothing).
+        on_batch: told how many rows a pass finished.
+
+    Returns:
+        Per row a float32 tensor of length len(row) - 1, on the CPU.
+    """
+    import torch
+
+    result: list[Any] = [None] * len(rows)
+    with torch.inference_mode():
+        for batch in batches(rows, tokens):
+            width = max(len(rows[i]) for i in batch)
+            ids = torch.zeros((len(batch), width), dtype=torch.long)
+            for line, i in enumerate(batch):
+                ids[line, : len(rows[i])] = torch.tensor(rows[i])
+            ids = ids.to(model.device)
+            logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").cpu()
+            for line, i in enumerate(batch):
+                result[i] = losses[line, : len(rows[i]) - 1].clone()
+            if on_batch:
+                on_batch(len(batch))
+    return result
+
+
+def next_logits(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    choices: Sequence[int],
+    on_batch: Callable[[int], None] | None = None,
+    tokens: int = BATCH_TOKENS * 2,
+) -> Any:
+    """Logits of the tokens `choices` behind every row.
+
+    Rows are padded on the left, so that the last position is every row's and the head runs on it alone.
+
+    Returns:
+        A float32 tensor (rows, choices) on the CPU.
+    """
+    import torch
+
+    result = torch.empty((len(rows), len(choices)), dtype=torch.float32)
+    with torch.inference_mode():
+        for batch in batches(rows, tokens):
+            width = max(len(rows[i]) for i in batch)
+            ids = torch.zeros((len(batch), width), dtype=torch.long)
+            mask = torch.zeros((len(batch), width), dtype=torch.long)
+            for line, i in enumerate(batch):
+                ids[line, width - len(rows[i]) :] = torch.tensor(rows[i])
+                mask[line, width - len(rows[i]) :] = 1
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+            where = model.device
+            logits = model(
+                input_ids=ids.to(where),
+                attention_mask=mask.to(where),
+                position_ids=positions.to(where),
+                use_cache=False,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            result[batch] = logits[:, list(choices)].float().cpu()
+            if on_batch:
+                on_batch(len(batch))
+    return result

@@ -1,0 +1,65 @@
+"""What the forms share: typed access to a raw value's fields, and turns made of who said what."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from aquilamed.records import Message
+from aquilamed.sources.raw import Misfit
+
+Role = Literal["system", "user", "assistant"]
+
+
+def text(value: Any, name: str, default: str | None = None) -> str:
+    """A text field; the first of a list (some sets give several wordings).
+
+    Raises:
+        Misfit: wrong_type when it is absent (and there is no default) or no text.
+    """
+    if not isinstance(value, dict):
+        raise Misfit("wrong_type", f"an object with the field {name!r} was expected, not {type(value).__name__}")
+    found = value.get(name, default)
+    if isinstance(found, list) and found:
+        found = found[0]
+    if found is None and default is not None:
+        return default
+    if not isinstance(found, str):
+        known = ", ".join(map(repr, list(value)[:8]))
+        problem = f"is {type(found).__name__}, not text" if name in value else f"is missing; the fields: {known}"
+        raise Misfit("wrong_type", f"field {name!r} {problem}")
+    return found
+
+
+def items(value: Any, name: str) -> list[Any]:
+    """A list field. Raises `Misfit` when it is absent or empty or no list."""
+    found = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(found, list) or not found:
+        raise Misfit("wrong_type", f"field {name!r} is no list of turns")
+    return found
+
+
+def pair(question: str, answer: str, system: str = "") -> list[Message]:
+    """One question and its answer."""
+    start: list[Message] = [{"role": "system", "content": system}] if system else []
+    return [*start, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def join_turns(said: Iterable[tuple[Role, str]]) -> list[Message]:
+    """Turns of a recorded conversation, where people speak several times in a row.
+
+    Utterances of one speaker in a row become one turn, line by line. What the doctor says before the first question
+    and what the patient says behind the last answer (greetings, thanks) are left out: neither can be trained on.
+    """
+    turns: list[Message] = []
+    for role, content in said:
+        content = content.strip()
+        if not content:
+            continue
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += "\n" + content
+        else:
+            turns.append({"role": role, "content": content})
+    if turns and turns[0]["role"] == "assistant":
+        turns = turns[1:]
+    if turns and turns[-1]["role"] == "user" and len(turns) > 1:
+        turns = turns[:-1]
+    return turns

@@ -1,0 +1,224 @@
+"""What both source stages share: their configs' base, and reading files into kept/ and dropped/ parts.
+
+A part's name says where it comes from (source, task, chunk), so any number of workers writes the same files.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field
+
+from aquilamed.config import Config, Invalid
+from aquilamed.engine import Counts
+from aquilamed.records import Dialogue, Document, parts, record_id, to_frame, write_part
+from aquilamed.sources.files import BadRecord, Encoding, Format, RawRecord, Record, read_records
+from aquilamed.sources.raw import Misfit, shown
+from aquilamed.stage import Context, Result
+
+# Files of one source are read by one task up to this size: a folder of tiny texts must not become a folder of tiny parts.
+_GROUP_BYTES = 256 << 10
+_PART_CHARS = 32 << 20
+_SHOWN_BAD = 10
+
+
+class Source(Config):
+    """Files that hold records of one form under one licence."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The source's name: stands in every record and decides its id."""
+    path: str = Field(min_length=1)
+    """File, folder or glob below `data_root`, or below the built-in sample with sample:// in front."""
+    format: Format = "auto"
+    """jsonl, json, csv, tsv, txt or parquet; auto goes by the suffix. All may be .gz or .zst."""
+    encoding: Encoding = "auto"
+    """utf-8 or gb18030; auto decides per file."""
+    columns: list[str] | None = None
+    """Names of a CSV file's columns when it has no header line."""
+    license: str = "unknown"
+    """The licence as the source states it; kept in every record."""
+    limit: int | None = Field(default=None, ge=1)
+    """Read only the first so many records; null reads all."""
+
+
+class IngestConfig(Config):
+    """What both source stages can be told beside their sources."""
+
+    max_bad_share: float = Field(default=0.05, ge=0, le=1)
+    """The largest share of a source's records that may be unusable; above it the stage stops and lists them."""
+    rows_per_part: int = Field(default=2000, ge=1)
+    """Records per written part: the unit of parallel work in the stages that follow."""
+    max_bytes: int = Field(default=16 << 20, ge=1024)
+    """A longer line, paragraph or JSON item is dropped unread (bytes)."""
+
+
+Convert = Callable[[Any, RawRecord], Document | Dialogue]
+"""Makes a record of a raw one (with its source's settings), or raises `Misfit`. A function of a module: workers call it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Files of one source for one worker. `number` is (source, task)."""
+
+    source: Source
+    files: tuple[tuple[str, Path], ...]
+    number: tuple[int, int]
+    out: Path
+    config: IngestConfig
+    convert: Convert
+    kind: type[Document] | type[Dialogue]
+
+
+def ingest(
+    ctx: Context,
+    config: IngestConfig,
+    sources: Sequence[Source],
+    convert: Convert,
+    kind: type[Document] | type[Dialogue],
+) -> Result:
+    """Read all sources into `ctx.out/kept` and `ctx.out/dropped`.
+
+    Raises:
+        Invalid: no file, an unknown format, no record in a source, or more than `max_bad_share` of one unusable.
+    """
+    tasks = [task for n, source in enumerate(sources) for task in _tasks(ctx, config, n, source, convert, kind)]
+    counts = ctx.engine.run(read_task, tasks, ctx.work / "read", "reading")
+    per_source = {}
+    for number, source in enumerate(sources):
+        found = {key: counts.get(f"{source.name}/{key}", 0) for key in ("files", "in", "kept", "dropped")}
+        _check_share(ctx.out, config, number, source, found)
+        per_source[source.name] = found
+    seen = sum(found["in"] for found in per_source.values())
+    return Result({"per_source": per_source, "bytes": counts.get("bytes", 0)}, records_in=seen)
+
+
+def distinct_names(sources: Sequence[Source]) -> None:
+    """Raise ValueError when two sources have one name: their records could share ids."""
+    twice = [name for name, n in Counter(s.name for s in sources).items() if n > 1]
+    if twice:
+        raise ValueError(f"two sources are named {twice[0]!r}; names decide ids and must differ")
+
+
+def _tasks(
+    ctx: Context,
+    config: IngestConfig,
+    number: int,
+    source: Source,
+    convert: Convert,
+    kind: type[Document] | type[Dialogue],
+) -> Iterator[Task]:
+    """One task per file; small files share one, and a source with a limit is one task, which alone can count."""
+    groups: list[list[tuple[str, Path]]] = []
+    room = 0
+    for name, path in ctx.files(source.path):
+        size = path.stat().st_size
+        if not groups or (source.limit is None and size > room):
+            groups.append([])
+            room = _GROUP_BYTES
+        groups[-1].append((name, path))
+        room -= size
+    for n, files in enumerate(groups):
+        yield Task(source, tuple(files), (number, n), ctx.out, config, convert, kind)
+
+
+class _Parts:
+    """Writes records of one task as kept or dropped parts of bounded size; the first part is written in any case."""
+
+    def __init__(self, task: Task, folder: str) -> None:
+        self.task, self.folder = task, task.out / folder
+        self.with_reason = folder == "dropped"
+        self.records: list[Any] = []
+        self.extra: list[tuple[str, str, str]] = []
+        self.chars = self.count = self.chunk = 0
+
+    def add(self, record: Document | Dialogue, size: int, reason: str = "", detail: str = "", raw: str = "") -> None:
+        self.records.append(record)
+        self.extra.append((reason, detail, raw))
+        self.count += 1
+        self.chars += size
+        if len(self.records) >= self.task.config.rows_per_part or self.chars > _PART_CHARS:
+            self.flush()
+
+    def flush(self) -> None:
+        frame = to_frame(self.records, self.task.kind)
+        if self.with_reason:
+            names = ("reason", "detail", *(("raw",) if self.task.kind is Dialogue else ()))
+            columns = [pl.Series(n, [e[i] for e in self.extra], pl.String) for i, n in enumerate(names)]
+            frame = frame.with_columns(columns)
+        source, task = self.task.number
+        write_part(self.folder / f"part-{source:03d}-{task:05d}-{self.chunk:05d}.parquet", frame)
+        self.records, self.extra, self.chars = [], [], 0
+        self.chunk += 1
+
+    def close(self) -> None:
+        if self.records or not self.chunk:
+            self.flush()
+
+
+def read_task(task: Task) -> Counts:
+    """Read the files of one task (runs in a worker process)."""
+    kept, dropped = _Parts(task, "kept"), _Parts(task, "dropped")
+    for item in islice(_records(task), task.source.limit):
+        if isinstance(item, RawRecord):
+            try:
+                record = task.convert(task.source, item)
+                kept.add(record, len(record.text) if isinstance(record, Document) else 1000)
+                continue
+            except Misfit as error:
+                detail = f"{item.origin}: {error}"
+                item = BadRecord(item.origin, f"sources.{error.rule}", detail, shown(item.value))
+        dropped.add(_blank(task, item), len(item.raw), item.reason, item.detail, item.raw)
+    kept.close()
+    dropped.close()
+    name = task.source.name
+    return {
+        f"{name}/files": len(task.files),
+        f"{name}/in": kept.count + dropped.count,
+        f"{name}/kept": kept.count,
+        f"{name}/dropped": dropped.count,
+        "bytes": sum(path.stat().st_size for _, path in task.files),
+    }
+
+
+def _records(task: Task) -> Iterator[Record]:
+    source = task.source
+    for name, path in task.files:
+        yield from read_records(
+            path,
+            name,
+            source.format,
+            source.encoding,
+            columns=source.columns,
+            paragraphs=getattr(source, "paragraphs", False),
+            max_bytes=task.config.max_bytes,
+        )
+
+
+def _blank(task: Task, bad: BadRecord) -> Document | Dialogue:
+    """A dropped record in its kind's columns."""
+    source = task.source
+    common = (record_id(source.name, bad.origin), source.name, source.license, bad.origin)
+    return (
+        Document(*common, text=bad.raw) if task.kind is Document else Dialogue(*common, kind="", lang="", messages=[])
+    )
+
+
+def _check_share(out: Path, config: IngestConfig, number: int, source: Source, found: Counts) -> None:
+    if not found["in"]:
+        raise Invalid(f"source {source.name}: no records in {source.path}")
+    share = found["dropped"] / found["in"]
+    if share <= config.max_bad_share:
+        return
+    first: list[str] = []
+    for part in (p for p in parts(out / "dropped") if p.name.startswith(f"part-{number:03d}-")):
+        frame = pl.read_parquet(part, columns=["reason", "detail"], glob=False)
+        first += [f"  {reason}: {detail}" for reason, detail in frame.head(_SHOWN_BAD - len(first)).iter_rows()]
+    raise Invalid(
+        f"source {source.name}: {found['dropped']:,} of {found['in']:,} records ({share:.1%}) are unusable, more than "
+        f"max_bad_share {config.max_bad_share:.1%}; mend the files or the source's settings, or raise it. The first:\n"
+        + "\n".join(first)
+    )

@@ -1,0 +1,21 @@
+"""Shared by all tests: no network, one torch thread, and where the real public data lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+PUBLIC_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def public_data() -> Path:
+    """The folder of real public data beside the checkout; the test is skipped where it is absent."""
+    if not PUBLIC_DATA.is_dir():
+        pytest.skip(f"real public data is not there: {PUBLIC_DATA}")
+    return PUBLIC_DATA
