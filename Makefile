@@ -25,7 +25,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.model
-	$(BIN)/python benchmarks/spine.py
+	$(BIN)/python benchmarks/baseline.py
 
 # torch comes first and alone: with it in place nothing below pulls another build.
 $(VENV)/.installed: pyproject.toml

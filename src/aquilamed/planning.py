@@ -9,7 +9,6 @@ from typing import Any
 from aquilamed.models import home
 from aquilamed.pipeline import enabled, versions
 from aquilamed.recipe import Recipe
-from aquilamed.train.common import TrainConfig
 
 
 def estimates(recipe: Recipe) -> dict[str, Any]:
@@ -23,23 +22,25 @@ def estimates(recipe: Recipe) -> dict[str, Any]:
     if "corpus/domain_labels" in on:
         calls["corpus/domain_labels"] = 2 * recipe.corpus.domain_labels.seeds
     if "corpus/quality_labels" in on:
-        calls["corpus/quality_labels"] = 2 * recipe.corpus.quality_labels.seeds
+        calls["corpus/quality_labels"] = 2 * recipe.corpus.quality_labels.samples
     if recipe.prefer.subjective and "prefer/subjective" in on:
         calls["prefer/subjective"] = (3 if recipe.prefer.subjective.answers == "annotator" else 2) * recipe.prefer.subjective.prompts
     for stage, most in calls.items():
         numbers[f"{stage}: judgements at most"] = most
     if recipe.annotator.kind == "openai":
         numbers["annotator budget"] = recipe.annotator.budget or "none"
-    trainings = {
-        "pretrain/stage1": recipe.pretrain.stage1,
-        "pretrain/stage2": recipe.pretrain.stage2,
-        "finetune": recipe.finetune,
-        "align": recipe.align,
+    lengths = {
+        "pretrain/stage1": (recipe.pretrain.stage1, recipe.corpus.pack1.length),
+        "pretrain/stage2": (recipe.pretrain.stage2, recipe.corpus.pack2.length),
+        "finetune": (recipe.finetune, recipe.finetune.length if recipe.finetune else 0),
     }
-    for name, config in trainings.items():
-        if name in on and isinstance(config, TrainConfig):
-            numbers[f"{name}: tokens per step at most"] = config.batch * config.length
+    for name, (config, length) in lengths.items():
+        if name in on and config is not None:
+            numbers[f"{name}: tokens per step at most"] = config.batch * length
             numbers[f"{name}: steps at most"] = config.max_steps or "by data"
+    if recipe.align and "align" in on:
+        numbers["align: pairs per step"] = recipe.align.batch
+        numbers["align: steps at most"] = recipe.align.max_steps or "by data"
     return numbers
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from aquilamed.annotate import DomainLabel, domain_rubric
 from aquilamed.annotate.agreement import TwoRounds, agreement, kept_label
@@ -32,12 +32,19 @@ class DomainLabelsConfig(Config):
     """Documents that are drawn and labelled."""
     languages: list[str] = Field(default=["zh", "en"], min_length=1)
     """Languages that get equal shares of the seeds; "zh" covers "zh-Hant" too."""
-    domain: str = Field(default="medical", pattern=r"^(?!general$)[a-z][a-z0-9_-]*$")
+    domain: str = Field(default="medical", pattern=r"^[a-z][a-z0-9_-]*$")
     """The domain's label; everything else is "general"."""
     about: str = ""
     """What belongs to the domain, for the prompt; unused for "medical", whose prompt says it."""
     max_failed: float = Field(default=0.1, ge=0, le=1)
     """Largest share of seeds without two answers; with more the stage fails."""
+
+    @field_validator("domain")
+    @classmethod
+    def _not_the_rest(cls, domain: str) -> str:
+        if domain == GENERAL:
+            raise ValueError(f'"{GENERAL}" is the label of everything outside of the domain; name the domain')
+        return domain
 
 
 class DomainConfig(StudentConfig):

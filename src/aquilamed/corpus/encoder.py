@@ -33,6 +33,7 @@ class Encoder:
         if multiprocessing.parent_process() is not None:
             torch.set_num_threads(1)  # one of many workers: the engine has a process for every core
         model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         return cls(card, model, AutoTokenizer.from_pretrained(folder))
 
     def save(self, folder: Path) -> None:
@@ -112,7 +113,11 @@ def _start(task: Task, config: StudentConfig) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(config.model)
         model = AutoModelForSequenceClassification.from_pretrained(
-            config.model, num_labels=labels, use_safetensors=True, dtype=torch.float32
+            config.model,
+            num_labels=labels,
+            ignore_mismatched_sizes=True,  # the head is new: one for other labels may be there
+            use_safetensors=True,
+            dtype=torch.float32,
         )
     except (OSError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]

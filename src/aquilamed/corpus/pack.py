@@ -101,7 +101,7 @@ def split_pieces(lengths: Sequence[int], most: int) -> list[tuple[int, int]]:
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Best-fit decreasing: each piece, longest first, goes into the row that it fills best. Returns piece numbers by row."""
+    """Best-fit decreasing: each piece, longest first, goes into the row that it fills best. Returns piece numbers."""
     rows: list[list[int]] = []
     open_rows: dict[int, list[int]] = {}
     rooms: list[int] = []  # the sorted keys of open_rows
@@ -136,7 +136,7 @@ class PackedRows:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A row's `input_ids` and its `position_ids`, which restart with every document. Shorter than the length, not padded."""
+        """A row's `input_ids` and its `position_ids`, which restart with every document; not padded."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard = int(np.searchsorted(self.ends, index, side="right"))
@@ -191,7 +191,7 @@ def target() -> pl.Expr:
 def _choose(
     folder: Path, encoded: Callable[[pl.DataFrame], list[Ids]], config: PackConfig, seed: int
 ) -> set[str] | None:
-    """Ids of the documents under the caps, or None for all. Costs a second tokenisation, which only capped packs pay."""
+    """Ids of the documents under the caps, or None for all. What is capped is tokenised twice, the rest once."""
     if config.max_tokens is None and config.heldout_tokens is None:
         return None
     frames = []

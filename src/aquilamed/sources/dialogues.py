@@ -18,6 +18,8 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _LATIN = re.compile("[A-Za-z]")
 # A Chinese text may hold Latin abbreviations; a Han character says about as much as four Latin letters.
 _LETTERS_PER_HAN = 4
+# "OK." – "OK." amid a conversation is courtesy, not an answer that repeats its question.
+_COURTESY = 8
 
 
 class DialogueSource(Source):
@@ -88,7 +90,8 @@ def checked_messages(messages: list[Message]) -> list[Message]:
     if roles != ["user", "assistant"] * (len(roles) // 2):
         raise Misfit("roles", f"user and assistant do not take turns: {', '.join(roles[:8])}")
     for question, answer in zip(turns[::2], turns[1::2], strict=True):
-        if question["content"] == answer["content"]:
+        short = len(roles) > 2 and len(answer["content"]) <= _COURTESY
+        if question["content"] == answer["content"] and not short:
             raise Misfit("echo", "an answer repeats its question word for word")
     return cleaned
 

@@ -20,7 +20,7 @@ from aquilamed.sources.files import BadRecord, Encoding, Format, RawRecord, Reco
 from aquilamed.sources.raw import Misfit, shown
 from aquilamed.stage import Context, Result
 
-# Files of one source are read by one task up to this size: a folder of tiny texts must not become a folder of tiny parts.
+# Files of a source share one task up to this size: a folder of tiny texts must not become a folder of tiny parts.
 _GROUP_BYTES = 256 << 10
 _PART_CHARS = 32 << 20
 _SHOWN_BAD = 10
@@ -57,7 +57,7 @@ class IngestConfig(Config):
 
 
 Convert = Callable[[Any, RawRecord], Document | Dialogue]
-"""Makes a record of a raw one (with its source's settings), or raises `Misfit`. A function of a module: workers call it."""
+"""Makes a record of a raw one with its source's settings, or raises `Misfit`. Workers call it: a module's function."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Multiple-choice questions of the generic exam form, for preference pairs and evaluation.
 
-One JSON object per line (or a JSON list): {"id", "lang", "topic", "question", "options": {"A": …}, "answer", "rationale",
-"split"}; `id`, `topic`, `rationale` and `split` may be absent.
+One JSON object per line (or a JSON list): {"id", "lang", "topic", "question", "options": {"A": …}, "answer",
+"rationale", "split"}; `id`, `topic`, `rationale` and `split` may be absent.
 """
 
 from pathlib import Path

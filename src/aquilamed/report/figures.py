@@ -1,0 +1,138 @@
+"""The report's figures, drawn once each: as PNG files, and as SVG text that takes its ink from the page (light or dark).
+
+Colours are Okabe and Ito's, told apart by colour-blind readers; hatches, markers and numbers tell them apart in print.
+Labels are ours or from fixed lists (stages, tasks, kinds): no corpus text gets into a figure.
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aquilamed.records import write_atomic
+from aquilamed.report import panels
+
+INK = "#111213"  # found again in the SVG and made the page's text colour
+Drawing = Callable[[dict[str, Any]], Any]
+
+
+def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Write FOLDER/<name>.png for every figure that has something to show; return name → inline SVG."""
+    import matplotlib as mpl
+
+    drawings: dict[str, Drawing] = {
+        "overview": overview,
+        "composition": composition,
+        "losses": losses,
+        "perplexity": lambda s: single(s["perplexity"]["sets"], panels.perplexity, s, (6, 3.6)),
+        "pairwise": lambda s: single(s["pairwise"], panels.pairwise, s, (8, 1.4 + 0.55 * len(s["pairwise"]))),
+        "rounds": rounds,
+        "knowledge": lambda s: single(s["knowledge"], panels.knowledge, s, (8, 3.8)),
+        "quality": lambda s: single((s["quality"] or {}).get("histogram"), panels.quality, s, (7, 3.2)),
+    }
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "aquilamed",
+        "font.size": 9.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10.5,
+        "axes.titlelocation": "left",
+        "axes.axisbelow": True,
+        "figure.constrained_layout.use": True,
+        "hatch.linewidth": 0.6,
+        **{key: INK for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
+    }
+    found = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(style):
+        for name, drawing in drawings.items():
+            (folder / f"{name}.png").unlink(missing_ok=True)
+            figure = drawing(summary)
+            if figure is not None:
+                found[name] = _save(figure, folder / f"{name}.png")
+    return found
+
+
+def _save(figure: Any, path: Path) -> str:
+    """Write a figure as PNG and return it as SVG without its XML head."""
+    png, svg = io.BytesIO(), io.StringIO()
+    figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    write_atomic(path, png.getvalue())
+    text = svg.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    """A figure that no window system and no global state knows about."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def single(
+    data: Any, panel: Callable[[Any, dict[str, Any]], bool], summary: dict[str, Any], size: tuple[float, float]
+) -> Any:
+    """A figure of one panel; None when there is nothing to show."""
+    if not data:
+        return None
+    figure = _figure(size)
+    return figure if panel(figure.subplots(), summary) else None
+
+
+def overview(summary: dict[str, Any]) -> Any:
+    """Four panels: what was kept, perplexity, preference accuracy, knowledge."""
+    figure = _figure((12, 8))
+    axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": [1.1, 1]})
+    drawn = [
+        panel(axis, summary)
+        for axis, panel in zip(
+            axes.flat, (panels.funnel, panels.perplexity, panels.preference, panels.knowledge), strict=True
+        )
+    ]
+    for axis, done in zip(axes.flat, drawn, strict=True):
+        if not done:
+            axis.clear()
+            axis.set_axis_off()
+            axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes)
+    return figure if any(drawn) else None
+
+
+def composition(summary: dict[str, Any]) -> Any:
+    """The SFT set by kind, ours and the paper's."""
+    counts, paper = (summary["composition"][k] for k in ("counts", "paper"))
+    if not counts:
+        return None
+    figure = _figure((9, 4.2))
+    panels.pies(figure, counts, paper or {})
+    return figure
+
+
+def losses(summary: dict[str, Any]) -> Any:
+    """Training loss over steps, a panel per training."""
+    curves = {name: t["loss"] for name, t in summary["trainings"].items() if t["loss"]}
+    if not curves:
+        return None
+    figure = _figure((3.2 * len(curves), 3))
+    axes = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axis, (name, curve) in zip(axes, curves.items(), strict=True):
+        validation = summary["sft"]["eval_loss"] if name == "finetune" else None
+        panels.loss(axis, name, curve, validation or [])
+    return figure
+
+
+def rounds(summary: dict[str, Any]) -> Any:
+    """The judge's four aspects by round, a panel per aspect."""
+    models = {m: v for m, v in (summary["multiturn"].get("models") or {}).items() if v["rounds"]}
+    if not models:
+        return None
+    figure = _figure((12, 3.2))
+    axes = figure.subplots(1, 4, sharey=True)
+    for axis, aspect in zip(axes, panels.ASPECTS, strict=True):
+        panels.aspect(axis, aspect, models)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False)
+    return figure

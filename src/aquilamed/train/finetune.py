@@ -1,0 +1,192 @@
+"""Supervised fine-tuning (stage finetune; paper, section 3).
+
+Only the assistant's words and the token that ends them are learned. Dialogues are packed into rows with attention kept
+inside each dialogue; one that is longer than `length` is reported and left out, never cut. The model with the lowest
+validation loss is kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from aquilamed.config import StageFailed
+from aquilamed.corpus.pack import best_fit
+from aquilamed.records import Message, read_parts
+from aquilamed.stage import Context, Result
+from aquilamed.train.common import (
+    Row,
+    TrainConfig,
+    arguments,
+    collate,
+    finish,
+    is_heldout,
+    lora_config,
+    mean_loss,
+    once,
+    start,
+    train,
+)
+
+
+class FinetuneConfig(TrainConfig):
+    """Supervised fine-tuning."""
+
+    length: int = Field(default=2048, ge=8)
+    """Tokens of a row; longer dialogues are left out and counted."""
+    batch: int = 128
+    """Rows per optimiser step."""
+    lr: float = 2e-6
+    """Peak learning rate."""
+    warmup: float = 0.05
+    """Share of the steps in which the learning rate rises; the paper names none."""
+    epochs: float = 2
+    """Passes over the SFT set."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout wherever the architecture has it (for Llama: on the attention weights)."""
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the dialogues held out to choose the best checkpoint; 0 keeps the last one."""
+    eval_steps: int | None = Field(default=None, ge=1)
+    """Steps between validations, and between checkpoints; none validates after every epoch."""
+    packing: bool = True
+    """Whether a row holds several dialogues, each with its own attention; off gives one dialogue per row."""
+
+
+def encode(tokenizer: Any, messages: list[Message]) -> tuple[list[int], list[int]]:
+    """A dialogue's token ids and its labels: the id where the assistant speaks or ends its turn, else -100."""
+    out = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, add_generation_prompt=False
+    )
+    ids: list[int] = out["input_ids"]
+    return ids, [i if mask else -100 for i, mask in zip(ids, out["assistant_masks"], strict=True)]
+
+
+def pack_rows(encoded: Sequence[tuple[list[int], list[int]]], length: int, packing: bool) -> list[Row]:
+    """Rows of whole dialogues with `input_ids`, `labels` and `position_ids` that restart with every dialogue."""
+    groups = best_fit([len(ids) for ids, _ in encoded], length) if packing else [[i] for i in range(len(encoded))]
+    return [
+        {
+            "input_ids": [t for i in group for t in encoded[i][0]],
+            "labels": [t for i in group for t in encoded[i][1]],
+            "position_ids": [p for i in group for p in range(len(encoded[i][0]))],
+        }
+        for group in groups
+    ]
+
+
+def run(ctx: Context, config: FinetuneConfig) -> Result:
+    """Fine-tune the newest pre-trained model (else the base model) on the selected dialogues.
+
+    Raises `StageFailed` when no dialogue has a token to learn.
+    """
+    from datasets import Dataset
+
+    model, tokenizer, base = start(ctx, "pretrain/stage1", "pretrain/stage2")
+    training, validation, counts = _rows(ctx, config, tokenizer)
+    _set_dropout(model, config.dropout)
+    trainer = _trainer(ctx, config, model, tokenizer, Dataset.from_list(training), validation)
+    pad = tokenizer.pad_token_id
+    first = once(ctx, "eval_loss", lambda: mean_loss(model, validation, pad)[0]) if validation else None
+    measured = train(ctx, trainer, "finetune")
+    evals = [[0, first]] if validation else []
+    evals += [[h["step"], h["eval_loss"]] for h in trainer.state.log_history if "eval_loss" in h]
+    best = trainer.state.best_global_step if validation else measured["steps"]
+    model = finish(ctx, trainer, tokenizer)
+    return Result(
+        metrics={
+            **measured,
+            **counts,
+            "eval_loss": evals,
+            "best_step": best,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "method": config.method,
+            "base": base,
+        }
+    )
+
+
+def _rows(ctx: Context, config: FinetuneConfig, tokenizer: Any) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """Training rows, validation rows, and how many dialogues went where."""
+    table = read_parts(ctx.inputs["instruct/select"].kept).sort("id")
+    if table.is_empty():
+        raise StageFailed("instruct/select kept no dialogue: nothing to fine-tune on")
+    groups: dict[bool, list[tuple[list[int], list[int]]]] = {True: [], False: []}
+    too_long = unsupervised = 0
+    heldout = is_heldout(ctx.seed, config.validation, table["id"].to_list())
+    for messages, held in zip(table["messages"].to_list(), heldout, strict=True):
+        ids, labels = encode(tokenizer, messages)
+        if len(ids) > config.length:
+            too_long += 1
+        elif all(label == -100 for label in labels):
+            unsupervised += 1
+        else:
+            groups[held].append((ids, labels))
+    if too_long or unsupervised:
+        ctx.progress.say(
+            f"  Left out of training: {too_long} dialogues longer than {config.length} tokens, "
+            f"{unsupervised} without a word of the assistant ({table.height} in all)."
+        )
+    if not groups[False]:
+        raise StageFailed(
+            f"no dialogue to train on: of {table.height}, {too_long} are longer than {config.length} tokens, "
+            f"{unsupervised} have no word of the assistant; raise finetune.length"
+        )
+    counts = {
+        "rows": {
+            "train": len(groups[False]),
+            "validation": len(groups[True]),
+            "dropped_too_long": too_long,
+            "no_supervised_tokens": unsupervised,
+        },
+        "supervised_tokens": sum(label != -100 for _, labels in groups[False] for label in labels),
+    }
+    training = pack_rows(groups[False], config.length, config.packing)
+    counts["packed_rows"] = len(training)
+    return training, pack_rows(groups[True], config.length, config.packing), counts
+
+
+def _set_dropout(model: Any, share: float) -> None:
+    """Set every dropout of an architecture, for training only: the saved config keeps its own values."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = share
+
+
+def _trainer(
+    ctx: Context, config: FinetuneConfig, model: Any, tokenizer: Any, training: Any, validation: list[Row]
+) -> Any:
+    from trl import SFTConfig, SFTTrainer
+
+    pad = tokenizer.pad_token_id
+
+    class Trainer(SFTTrainer):  # type: ignore[misc]
+        control: Any
+
+        def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+            # Trainer would average the means of batches; rows differ in how many tokens are learned, so count tokens.
+            with self.compute_loss_context_manager():
+                metrics = {"eval_loss": mean_loss(self.model, validation, pad)[0]}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+    values = arguments(ctx, config)
+    if validation:
+        strategy = "steps" if config.eval_steps else "epoch"
+        steps = config.eval_steps or 1
+        values |= {"eval_strategy": strategy, "eval_steps": steps, "save_strategy": strategy, "save_steps": steps}
+        values |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": False}
+    return Trainer(
+        model=model,
+        # Rows come tokenised and packed by us, so that what is left out is counted and masks can be tested.
+        args=SFTConfig(**values, max_length=None, packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
+        train_dataset=training,
+        eval_dataset=training.select([0]) if validation else None,
+        data_collator=lambda rows: collate(rows, pad),
+        processing_class=tokenizer,
+        peft_config=lora_config(config),
+    )
