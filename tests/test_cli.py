@@ -50,7 +50,9 @@ def test_run_status_and_dropped(tmp_path: Path) -> None:
     done = aquilamed("run", "recipe.yaml", "--until", "corpus/rules", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "", "progress belongs on stderr"
-    status = {row["stage"]: row for row in json.loads(aquilamed("status", "workspaces/small", "--json", cwd=tmp_path).stdout)}
+    status = {
+        row["stage"]: row for row in json.loads(aquilamed("status", "workspaces/small", "--json", cwd=tmp_path).stdout)
+    }
     assert status["sources/documents"]["records_in"] == 11
     assert status["corpus/rules"]["state"] == "done"
     assert status["corpus/pii"]["state"] == "waiting"
@@ -80,5 +82,7 @@ def test_schema_describes_itself(tmp_path: Path) -> None:
 
 def test_status_imports_nothing_heavy(tmp_path: Path) -> None:
     code = "import sys, aquilamed.pipeline; print([m for m in ('torch', 'transformers', 'sklearn', 'matplotlib', 'datasets') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ)
+    )
     assert done.stdout.strip() == "[]", done.stderr

@@ -15,7 +15,9 @@ from aquilamed.records import write_parts
 from aquilamed.stage import Context, Result, Stage
 from aquilamed.workspace import Artifact, Workspace
 
-LINES = ['{"text": "Hypertension is a chronic rise of arterial pressure that strains the heart. %d"}' % n for n in range(30)]
+LINES = [
+    '{"text": "Hypertension is a chronic rise of arterial pressure that strains the heart. %d"}' % n for n in range(30)
+]
 
 
 def recipe(tmp_path: Path, **more: Any) -> Recipe:

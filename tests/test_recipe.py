@@ -65,7 +65,9 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
 
 def test_overrides_reach_into_lists_and_make_sections(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
-    recipe = load_recipe(path, ["sources.documents.sources.0.limit=5", "align=null", "corpus.rules.min_tokens=3", "seed=7"])
+    recipe = load_recipe(
+        path, ["sources.documents.sources.0.limit=5", "align=null", "corpus.rules.min_tokens=3", "seed=7"]
+    )
     assert recipe.sources.documents is not None
     assert recipe.sources.documents.sources[0].limit == 5
     assert recipe.align is None

@@ -44,7 +44,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     # Nothing reaches for the network unless a command is asked to; libraries would otherwise look for updates.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -76,7 +78,9 @@ def run(
 
 
 @app.command()
-def plan(recipe: RecipePath, workspace: WorkspaceOption = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def plan(
+    recipe: RecipePath, workspace: WorkspaceOption = None, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
     """Say what a run would do, and why, without doing it."""
     from aquilamed import pipeline
     from aquilamed.planning import estimates
@@ -139,15 +143,19 @@ def dropped(
         for row in rows:
             _print_json(row, indent=None)
         return
-    shown = [
-        {"origin": r["origin"], "reason": r["reason"], "detail": r["detail"], "text": _excerpt(r)} for r in rows
-    ]
+    shown = [{"origin": r["origin"], "reason": r["reason"], "detail": r["detail"], "text": _excerpt(r)} for r in rows]
     _table(f"{stage}: dropped records", shown)
 
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(metavar="WORKSPACE[:STAGE]|MODEL", help="A workspace (newest model, or a stage's), a folder, or a fetched model.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKSPACE[:STAGE]|MODEL",
+            help="A workspace (newest model, or a stage's), a folder, or a fetched model.",
+        ),
+    ],
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
@@ -224,7 +232,11 @@ def _table(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _printable(value: Any) -> str:
-    text = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value if value is not None else "")
+    text = (
+        f"{value:,}"
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else str(value if value is not None else "")
+    )
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 

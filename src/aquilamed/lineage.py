@@ -7,7 +7,19 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # How a stage is run, shown or reported cannot change what it makes (engines are tested to give equal bytes).
-INFRASTRUCTURE = {"cli", "engine", "fetch", "lineage", "pipeline", "progress", "recipe", "report", "serve", "stage", "workspace"}
+INFRASTRUCTURE = {
+    "cli",
+    "engine",
+    "fetch",
+    "lineage",
+    "pipeline",
+    "progress",
+    "recipe",
+    "report",
+    "serve",
+    "stage",
+    "workspace",
+}
 
 
 @cache
@@ -41,7 +53,9 @@ def _data_files(folder: Path) -> list[Path]:
     """Lexicons, rubrics and templates of a package: they decide results as code does."""
     files = [f for f in folder.iterdir() if f.is_file() and f.suffix not in {".py", ".pyc"}]
     if folder != PACKAGE:
-        plain = [d for d in folder.iterdir() if d.is_dir() and d.name != "__pycache__" and not (d / "__init__.py").exists()]
+        plain = [
+            d for d in folder.iterdir() if d.is_dir() and d.name != "__pycache__" and not (d / "__init__.py").exists()
+        ]
         files += [f for d in plain for f in d.rglob("*") if f.is_file()]
     return sorted(files)
 
@@ -55,7 +69,7 @@ def code_hash(module: str) -> str:
     while waiting:
         name = waiting.pop()
         path = _module_file(name)
-        if path is None or name in seen or name.split(".")[1:2] and name.split(".")[1] in INFRASTRUCTURE:
+        if path is None or name in seen or (name.split(".")[1:2] and name.split(".")[1] in INFRASTRUCTURE):
             continue
         seen[name], imports = _parse(path)
         folders.add(path.parent)

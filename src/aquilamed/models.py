@@ -12,7 +12,7 @@ from typing import Any, Literal
 from aquilamed.config import Config, Invalid
 from aquilamed.records import Message
 
-TEMPLATE = Path(__file__).parent / "train" / "chat_template.jinja"
+TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 TURN_START, TURN_END, DOCUMENT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
@@ -48,7 +48,7 @@ def find_model(path: str) -> str:
             raise Invalid(f"model {path!r} is not on this machine: run aquilamed fetch {path}")
         return str(fetched)
     local = Path(path).expanduser()
-    if local.is_dir():
+    if path and local.is_dir():
         return str(local)
     if not path or local.is_absolute() or path.startswith(("~", ".")) or path.count("/") > 1:
         raise Invalid(f"model {path!r}: no such folder; give a folder, a hub id (owner/name) or {', '.join(FETCHABLE)}")
@@ -149,10 +149,11 @@ def load_model(config: ModelConfig) -> Any:
 
 
 def quiet() -> None:
-    """Keep transformers' own progress bars off the terminal: `Progress` is the one that speaks."""
+    """Keep the libraries' own bars and notes off the terminal: `Progress` is the one that speaks."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _first_line(error: Exception) -> str:

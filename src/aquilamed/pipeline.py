@@ -86,7 +86,9 @@ STAGES: tuple[Stage, ...] = (
         records=False,
         uses=("base_model",),
     ),
-    Stage("instruct/deita", deita.run, ("instruct/safety",), flow=("instruct/safety",), uses=("base_model", "annotator")),
+    Stage(
+        "instruct/deita", deita.run, ("instruct/safety",), flow=("instruct/safety",), uses=("base_model", "annotator")
+    ),
     Stage("instruct/relevance", relevance.run, ("instruct/deita",), flow=("instruct/deita",), uses=("base_model",)),
     Stage("instruct/select", select.run, ("instruct/relevance",), flow=("instruct/relevance",)),
     Stage(
@@ -110,7 +112,9 @@ STAGES: tuple[Stage, ...] = (
         uses=("evaluate.benchmarks",),
         files=lambda r: [*(r.prefer.objective.questions if r.prefer.objective else []), *_benchmark_paths(r)],
     ),
-    Stage("align", align.run, optional=(*PREFERENCES, "finetune"), any_of=PREFERENCES, records=False, uses=("base_model",)),
+    Stage(
+        "align", align.run, optional=(*PREFERENCES, "finetune"), any_of=PREFERENCES, records=False, uses=("base_model",)
+    ),
     Stage(
         "evaluate/knowledge",
         knowledge.run,
@@ -400,7 +404,9 @@ def conservation(stage: Stage, out: Path, inputs: dict[str, Artifact], result: R
 
 
 def _ids(files: list[Path]) -> pl.Series:
-    return pl.concat([pl.read_parquet(f, columns=["id"], glob=False)["id"] for f in files] or [pl.Series("id", [], pl.String)])
+    return pl.concat(
+        [pl.read_parquet(f, columns=["id"], glob=False)["id"] for f in files] or [pl.Series("id", [], pl.String)]
+    )
 
 
 def versions() -> dict[str, str]:

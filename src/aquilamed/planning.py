@@ -24,7 +24,9 @@ def estimates(recipe: Recipe) -> dict[str, Any]:
     if "corpus/quality_labels" in on:
         calls["corpus/quality_labels"] = 2 * recipe.corpus.quality_labels.samples
     if recipe.prefer.subjective and "prefer/subjective" in on:
-        calls["prefer/subjective"] = (3 if recipe.prefer.subjective.answers == "annotator" else 2) * recipe.prefer.subjective.prompts
+        calls["prefer/subjective"] = (
+            3 if recipe.prefer.subjective.answers == "annotator" else 2
+        ) * recipe.prefer.subjective.prompts
     for stage, most in calls.items():
         numbers[f"{stage}: judgements at most"] = most
     if recipe.annotator.kind == "openai":

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 
 
@@ -41,7 +48,9 @@ class Bar:
         elif now - self.printed > self.progress.every:
             self.printed = now
             eta = duration((self.total - self.count) / rate) if rate and self.total >= self.count else "?"
-            self.progress.say(f"  {self.label}: {self.count:,}/{self.total:,}  {speed}  ETA {eta}  {self.note}".rstrip())
+            self.progress.say(
+                f"  {self.label}: {self.count:,}/{self.total:,}  {speed}  ETA {eta}  {self.note}".rstrip()
+            )
 
 
 class Progress:

@@ -225,7 +225,9 @@ def _override(values: dict[str, Any], override: str) -> None:
         last = position == len(names) - 1
         if isinstance(here, list):
             if not name.isdigit() or int(name) >= len(here):
-                raise Invalid(f"--set {key}: {'.'.join(names[:position])} is a list of {len(here)}; give an index below that")
+                raise Invalid(
+                    f"--set {key}: {'.'.join(names[:position])} is a list of {len(here)}; give an index below that"
+                )
             if last:
                 here[int(name)] = value
             else:
@@ -248,7 +250,9 @@ def _explain(path: Path, error: ValidationError, lines: Any) -> str:
         where = f"{path}:{line}" if line else str(path)
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(location[-1]), _fields(Recipe, location[:-1]), n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(_fields(Recipe, location[:-1]))}"
+            hint = (
+                f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(_fields(Recipe, location[:-1]))}"
+            )
             messages.append(f"{where}: {key}: unknown key{hint}")
         elif item["type"] == "missing":
             messages.append(f"{where}: {key}: this key is required")

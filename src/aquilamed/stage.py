@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquilamed.config import Config, Invalid
+from aquilamed.config import Invalid
 from aquilamed.engine import Counts, Engine, Kernel, map_parts
 from aquilamed.progress import Progress
 from aquilamed.workspace import WORK, Artifact

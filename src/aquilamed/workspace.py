@@ -1,11 +1,11 @@
 """The workspace: one folder that holds every artefact of a recipe.
 
-    WORKSPACE/recipe.yaml                      the recipe of the last run, resolved
-    WORKSPACE/<stage>/<fingerprint>/           one artefact: kept/ and dropped/ (data stages), models, files
-    WORKSPACE/<stage>/<fingerprint>/manifest.json   written last and atomically: without it the artefact is half-written
-    WORKSPACE/<stage>/<fingerprint>/.work/     markers and checkpoints of an unfinished stage; removed on commit
-    WORKSPACE/calls.sqlite                     the annotator's call store
-    WORKSPACE/report/                          the report of the last run
+WORKSPACE/recipe.yaml                      the recipe of the last run, resolved
+WORKSPACE/<stage>/<fingerprint>/           one artefact: kept/ and dropped/ (data stages), models, files
+WORKSPACE/<stage>/<fingerprint>/manifest.json   written last and atomically: without it the artefact is half-written
+WORKSPACE/<stage>/<fingerprint>/.work/     markers and checkpoints of an unfinished stage; removed on commit
+WORKSPACE/calls.sqlite                     the annotator's call store
+WORKSPACE/report/                          the report of the last run
 """
 
 import fcntl

@@ -71,6 +71,8 @@ def test_sizes_and_every_defect(sample: Artifact, truth: pl.DataFrame) -> None:
         "corpus/archive.jsonl.zst",
         "corpus/notes.txt",
     }
+    unreadable = truth.with_columns(bad=pl.col("defect").is_in(["malformed", "undecodable", "empty", "no_answer"]))
+    assert unreadable.group_by("file").agg(pl.col("bad").mean())["bad"].max() < 0.05  # the readers' max_bad_share
     assert sample.metrics["documents"] == dict(sorted(corpus["defect"].value_counts().iter_rows()))
 
 

@@ -8,7 +8,7 @@ import tiny_model as tiny
 
 from aquilamed.config import StageFailed
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
-from aquilamed.train import common, finetune
+from aquilamed.train import batches, common, finetune
 from aquilamed.train.finetune import FinetuneConfig
 
 CONFIG = FinetuneConfig(length=256, batch=4, lr=3e-3, warmup=0.0, epochs=3, validation=0.25)
@@ -67,8 +67,38 @@ def test_run_learns_and_keeps_the_best(base: Path, tmp_path: Path) -> None:
     held = common.is_heldout(42, 0.25, table["id"].to_list())
     rows = [finetune.encode(tokenizer, m) for m, h in zip(table["messages"].to_list(), held, strict=True) if h]
     alone = finetune.pack_rows(rows, 256, packing=False)
-    kept = common.mean_loss(model, alone, tokenizer.pad_token_id)[0]
+    kept = batches.mean_loss(model, alone, tokenizer.pad_token_id)[0]
     assert kept == pytest.approx(losses[metrics["best_step"]], abs=1e-5), "the best model, not the last, was saved"
+
+
+def test_a_killed_run_ends_bit_equal(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    inputs = {"instruct/select": tiny.table(tmp_path, "instruct/select", tiny.dialogues())}
+    config = CONFIG.model_copy(update={"batch": 1, "length": 128})  # several steps an epoch, and dropout is on
+    whole = tiny.context(tmp_path, base, inputs, "whole")
+    unbroken = finetune.run(whole, config).metrics
+    ctx = tiny.context(tmp_path, base, inputs, "broken")
+    real = finetune.train
+    steps = unbroken["steps"]
+    assert steps >= 6
+
+    def killed(*args: object) -> object:
+        def late(step: int, logs: dict[str, float]) -> None:
+            if step == steps - 1:
+                raise KeyboardInterrupt
+
+        return real(*args, late)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(finetune, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(ctx, config)
+    monkeypatch.undo()
+    continued = finetune.run(ctx, config).metrics
+    for key in ("loss", "eval_loss", "best_step", "tokens"):
+        assert continued[key] == unbroken[key]
+    one, two = tiny.weights(whole.out / "model"), tiny.weights(ctx.out / "model")
+    assert all(torch.equal(one[k], two[k]) for k in one)
 
 
 def test_first_loss_of_a_packed_step_is_that_of_the_dialogues_alone(base: Path, tmp_path: Path) -> None:
@@ -79,7 +109,9 @@ def test_first_loss_of_a_packed_step_is_that_of_the_dialogues_alone(base: Path, 
     config = ModelConfig(path=str(base))
     tokenizer = load_tokenizer(config)
     rows = [finetune.encode(tokenizer, m) for m in tiny.dialogues()["messages"].to_list()]
-    expected, count = common.mean_loss(load_model(config), finetune.pack_rows(rows, 256, False), tokenizer.pad_token_id)
+    expected, count = batches.mean_loss(
+        load_model(config), finetune.pack_rows(rows, 256, False), tokenizer.pad_token_id
+    )
     assert metrics["loss"][0][1] == pytest.approx(expected, abs=1e-4)
     assert metrics["supervised_tokens"] == count
 

@@ -10,7 +10,7 @@ from aquilamed.config import Invalid, StageFailed
 from aquilamed.corpus import pack
 from aquilamed.corpus.pack import PackConfig, PackedRows
 from aquilamed.models import ModelConfig, load_model
-from aquilamed.train import common, pretrain
+from aquilamed.train import batches, common, pretrain
 from aquilamed.train.pretrain import Stage1Config, Stage2Config
 from aquilamed.workspace import Artifact
 
@@ -35,7 +35,7 @@ def test_packed_logits_equal_unpacked_ones(base: Path, packed: Artifact) -> None
 
     model = load_model(ModelConfig(path=str(base)))
     rows = PackedRows(packed.path / "train")
-    batch = common.collate([rows[0], rows[len(rows) - 1]], pad=0)
+    batch = batches.collate([rows[0], rows[len(rows) - 1]], pad=0)
     with torch.no_grad():
         together = model(**{k: v for k, v in batch.items() if k != "labels"}).logits
     compared = 0
@@ -51,7 +51,7 @@ def test_packed_logits_equal_unpacked_ones(base: Path, packed: Artifact) -> None
 
 def test_labels_leave_out_padding_and_first_tokens() -> None:
     rows = [{"input_ids": [5, 6, 7, 8], "position_ids": [0, 1, 0, 1]}, {"input_ids": [9, 5], "position_ids": [0, 1]}]
-    batch = common.collate(rows, pad=0)
+    batch = batches.collate(rows, pad=0)
     assert batch["labels"].tolist() == [[-100, 6, -100, 8], [-100, 5, -100, -100]]
     assert batch["position_ids"].tolist() == [[0, 1, 0, 1], [0, 1, 0, 1]]
     assert "attention_mask" not in batch
@@ -103,6 +103,37 @@ def test_a_killed_training_ends_bit_equal(
     assert continued["loss"] == unbroken["loss"]
     assert continued["perplexity"] == unbroken["perplexity"]
     assert continued["tokens"] == unbroken["tokens"]
+
+
+def test_an_attempt_that_died_after_the_last_step_only_finishes(
+    base: Path, packed: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = tiny.context(tmp_path, base, {"corpus/pack1": packed})
+
+    def dies(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain, "finish", dies)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.run(ctx, CONFIG)
+    monkeypatch.undo()
+    first = (ctx.out / "loss.jsonl").read_text().splitlines()[:-1]
+    metrics = pretrain.run(ctx, CONFIG).metrics
+    assert metrics["steps"] == len(metrics["loss"]) == len(first)
+    assert metrics["perplexity"]["after"]["en"] < metrics["perplexity"]["before"]["en"]
+
+
+def test_the_first_loss_is_that_of_the_documents_alone(base: Path, packed: Artifact, tmp_path: Path) -> None:
+    ctx = tiny.context(tmp_path, base, {"corpus/pack1": packed})
+    metrics = pretrain.run(ctx, CONFIG.model_copy(update={"batch": 64, "max_steps": 1})).metrics
+    rows = PackedRows(packed.path / "train")
+    alone = []
+    for i in range(len(rows)):
+        row = rows[i]
+        cuts = [*(row["position_ids"] == 0).nonzero()[0].tolist(), len(row["input_ids"])]
+        alone += [{k: v[a:b] for k, v in row.items()} for a, b in itertools.pairwise(cuts)]
+    expected, _ = batches.mean_loss(load_model(ModelConfig(path=str(base))), alone, pad=0)
+    assert metrics["loss"][0][1] == pytest.approx(expected, abs=1e-4), "training lets attention leak between documents"
 
 
 def test_lora_is_merged_and_stage2_starts_from_stage1(base: Path, packed: Artifact, tmp_path: Path) -> None:

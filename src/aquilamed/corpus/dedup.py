@@ -46,8 +46,8 @@ class DedupConfig(Config):
     """LSH bands; it divides permutations. 32 bands of 4 find a pair of similarity 0.8 with probability 0.9999."""
     word_shingle: int = Field(default=2, ge=1)
     """Words per shingle of Latin text; 2 finds a 150-word text again after 8 changed words."""
-    character_shingle: int = Field(default=3, ge=1)
-    """Characters per shingle of Chinese text."""
+    character_shingle: int = Field(default=2, ge=1)
+    """Characters per shingle of Chinese text; 2 is about a word."""
     near: bool = True
     """Look for near duplicates, not only for exact ones."""
 
@@ -115,8 +115,7 @@ def _minhash(sets: list[Hashes], permutations: int) -> npt.NDArray[np.uint32]:
     np.cumsum([len(s) for s in sets], out=offsets[1:])
     flat = np.concatenate(sets) if sets else np.empty(0, np.uint64)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, permutations, _SEED)
-    rows = [matrix.row(i) for i in range(len(sets))]
-    return np.array(rows, dtype=np.uint32).reshape(len(sets), permutations)
+    return np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(sets), permutations)
 
 
 def find_duplicates(ids: Sequence[str], texts: Sequence[str], config: DedupConfig | None = None) -> list[Duplicate]:
@@ -246,7 +245,9 @@ def _sign_part(job: tuple[Path, Path, DedupConfig, Texts]) -> Counts:
 
     buffer = io.BytesIO()
     names = np.array(signed.ids, dtype=np.str_)
-    np.savez(buffer, ids=names, lengths=signed.lengths, exact=signed.exact, minhash=signed.minhash, shingles=signed.shingles)
+    np.savez(
+        buffer, ids=names, lengths=signed.lengths, exact=signed.exact, minhash=signed.minhash, shingles=signed.shingles
+    )
     write_atomic(target, buffer.getvalue())
     return {"signed": frame.height}
 

@@ -96,11 +96,17 @@ def languages(texts: pl.Series) -> pl.DataFrame:
     counted = _count(texts.alias("text").to_frame())
     han, latin = pl.col("han"), pl.col("latin")
     east = pl.max_horizontal(han + pl.col("kana") + pl.col("hangul"), pl.lit(1))
-    chinese = (han > 0) & (han / pl.max_horizontal(han + latin, pl.lit(1)) >= _LEAST_CHINESE) & (han > pl.col("foreign_letters"))
+    chinese = (
+        (han > 0)
+        & (han / pl.max_horizontal(han + latin, pl.lit(1)) >= _LEAST_CHINESE)
+        & (han > pl.col("foreign_letters"))
+    )
     english = pl.col("english") / pl.max_horizontal(latin, pl.lit(1))
     foreign = pl.col("foreign") / pl.max_horizontal(latin, pl.lit(1))
     # A title or a list of drugs has no stop words: then it is English unless another language's words say otherwise.
-    is_english = (latin > 0) & (pl.col("latin_letters") > pl.col("foreign_letters")) & (pl.col("accented") <= latin * 0.1)
+    is_english = (
+        (latin > 0) & (pl.col("latin_letters") > pl.col("foreign_letters")) & (pl.col("accented") <= latin * 0.1)
+    )
     listed = (english >= 0.01) & (foreign < 0.01) | (latin < 40) & (foreign < 0.04)
     by_words = (english >= _LEAST_ENGLISH) & (english > foreign) | listed
     return counted.with_columns(

@@ -230,9 +230,9 @@ def choose_encoder(tokenizer: Any, config: ModelConfig, sample: list[str]) -> tu
     """
     slow = _careful(tokenizer)
     file = Path(find_model(config.path)) / "tokenizer.json"
-    try:
-        import tokie
+    import tokie
 
+    try:
         quick = tokie.Tokenizer.from_json(str(file))
         special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
 
@@ -241,7 +241,7 @@ def choose_encoder(tokenizer: Any, config: ModelConfig, sample: list[str]) -> tu
 
         if all(np.array_equal(a, b) for a, b in zip(fast(sample), slow(sample), strict=True)):
             return fast, "tokie"
-    except (ImportError, OSError, ValueError, tokie.TokieError):
+    except (OSError, ValueError, tokie.TokieError):
         pass  # a hub id has no file here, and not every tokenizer is supported: the other one serves
     return slow, "tokenizers"
 

@@ -159,7 +159,9 @@ def _check_length(docs: list[dict[str, Any]], model: Any, tokenizer: Any, task: 
         )
 
 
-def _harness(model: Any, tokenizer: Any, task: str, docs: list[dict[str, Any]], batch_size: int) -> dict[str, list[float]]:
+def _harness(
+    model: Any, tokenizer: Any, task: str, docs: list[dict[str, Any]], batch_size: int
+) -> dict[str, list[float]]:
     """Log-likelihood of every option letter, per question id, from lm-evaluation-harness."""
     import datasets
     import lm_eval
@@ -185,9 +187,17 @@ def _harness(model: Any, tokenizer: Any, task: str, docs: list[dict[str, Any]], 
             "metadata": {"version": 1},
         }
     )
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=model.config.max_position_embeddings)
+    lm = HFLM(
+        pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=model.config.max_position_embeddings
+    )
     output = lm_eval.simple_evaluate(
-        model=lm, tasks=[harness_task], bootstrap_iters=0, log_samples=True, random_seed=0, numpy_random_seed=0, torch_random_seed=0
+        model=lm,
+        tasks=[harness_task],
+        bootstrap_iters=0,
+        log_samples=True,
+        random_seed=0,
+        numpy_random_seed=0,
+        torch_random_seed=0,
     )
     (samples,) = output["samples"].values()
     return {s["doc"]["id"]: [float(r[0]) for r in s["filtered_resps"]] for s in samples}

@@ -49,7 +49,13 @@ def run(ctx: Context, config: MultiturnConfig) -> Result:
         for (index, number, _, answer), scores in zip(answered, judge.annotate(TURN, requests), strict=True):
             failed = isinstance(scores, CallError)
             rows.append(
-                {"model": name, "benchmark": items[index][0], "id": items[index][1].id, "round": number, "answer": answer}
+                {
+                    "model": name,
+                    "benchmark": items[index][0],
+                    "id": items[index][1].id,
+                    "round": number,
+                    "answer": answer,
+                }
                 | {a: None if isinstance(scores, CallError) else getattr(scores, a) for a in ASPECTS}
                 | {"error": f"{scores.kind}: {scores.detail}" if failed and isinstance(scores, CallError) else None}
             )

@@ -61,14 +61,24 @@ def run(ctx: Context, config: PairwiseConfig) -> Result:
                     | {o: counts[o] for o in OUTCOMES}
                 )
                 rows += [
-                    {"id": d.id, "benchmark": benchmark.task, "model": name, "against": other, "question": d.messages[0]["content"]}
+                    {
+                        "id": d.id,
+                        "benchmark": benchmark.task,
+                        "model": name,
+                        "against": other,
+                        "question": d.messages[0]["content"],
+                    }
                     | {"answer": mine, "other": theirs, "outcome": outcome, "detail": detail}
-                    for d, mine, theirs, (outcome, detail) in zip(items, answers[name], answers[other], verdicts, strict=True)
+                    for d, mine, theirs, (outcome, detail) in zip(
+                        items, answers[name], answers[other], verdicts, strict=True
+                    )
                 ]
     write_json(ctx.out / "results.json", comparisons)
     if rows:
         write_part(ctx.out / "answers" / "part-00000.parquet", pl.DataFrame(rows))
-    return Result({"judge": {"kind": judge.kind, "name": judge.name, "rubric": COMPARE.hash}, "comparisons": comparisons})
+    return Result(
+        {"judge": {"kind": judge.kind, "name": judge.name, "rubric": COMPARE.hash}, "comparisons": comparisons}
+    )
 
 
 def judge_pairs(
@@ -77,7 +87,8 @@ def judge_pairs(
     """(outcome for `answers`, detail) per item: win, loss, tie, or unscored with what failed."""
     dialogues = [dialogue_text(d.messages[:1]) for d in items]
     forward = [
-        {"dialogue": d, "answer_a": mine, "answer_b": theirs} for d, mine, theirs in zip(dialogues, answers, others, strict=True)
+        {"dialogue": d, "answer_a": mine, "answer_b": theirs}
+        for d, mine, theirs in zip(dialogues, answers, others, strict=True)
     ]
     backward = [{"dialogue": f["dialogue"], "answer_a": f["answer_b"], "answer_b": f["answer_a"]} for f in forward]
     outcomes = []
@@ -91,4 +102,3 @@ def judge_pairs(
         outcome = {"A": "win", "B": "loss", "tie": "tie"}[one] if one == two else "tie"
         outcomes.append((outcome, "" if one == two else f"the orders disagree: {one} then {two}"))
     return outcomes
-

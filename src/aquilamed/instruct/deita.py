@@ -64,7 +64,9 @@ def score_frame(frame: pl.DataFrame, scorer: Scorer) -> pl.DataFrame:
     dialogues = [rounds(messages) for messages in frame["messages"].to_list()]
     flat = [r for d in dialogues for r in d]
     scores = iter(scorer(flat))
-    columns: dict[str, list[float | str | None]] = {k: [] for k in ("complexity", "quality", "deita", "reason", "detail")}
+    columns: dict[str, list[float | str | None]] = {
+        k: [] for k in ("complexity", "quality", "deita", "reason", "detail")
+    }
     for dialogue in dialogues:
         own = [next(scores) for _ in dialogue]
         good = [s for s in own if not isinstance(s, str)]
@@ -89,7 +91,9 @@ def _annotator_scorer(ctx: Context) -> Scorer:
 
     def score(items: list[Round]) -> list[tuple[float, float] | str]:
         asked = annotator.annotate(COMPLEXITY, [{"instruction": r.question} for r in items])
-        answered = annotator.annotate(RESPONSE_QUALITY, [{"instruction": r.question, "response": r.answer} for r in items])
+        answered = annotator.annotate(
+            RESPONSE_QUALITY, [{"instruction": r.question, "response": r.answer} for r in items]
+        )
         result: list[tuple[float, float] | str] = []
         for c, q in zip(asked, answered, strict=True):
             if isinstance(c, CallError):

@@ -45,7 +45,9 @@ def run(ctx: Context, config: ObjectiveConfig) -> Result:
     names = [named for pattern in config.questions for named in ctx.files(pattern)]
     questions = [q for name, path in names for q in read_exam(path, name) if q.split in config.splits]
     if not questions:
-        raise Invalid(f"prefer.objective: no question of split {', '.join(config.splits)} in {', '.join(config.questions)}")
+        raise Invalid(
+            f"prefer.objective: no question of split {', '.join(config.splits)} in {', '.join(config.questions)}"
+        )
     questions.sort(key=lambda q: _hash(ctx.seed, "order", q.id))
     texts = ["\n".join([q.question, *q.options]) for q in questions]
     overlaps = leaks(texts, build_index(benchmark_texts(ctx), config.decontaminate))
@@ -66,7 +68,9 @@ def run(ctx: Context, config: ObjectiveConfig) -> Result:
         if reason is None:
             styles[style] += 1
             letters[question.answer] += 1
-    return _write(ctx, records, {"styles": dict(sorted(styles.items())), "answer_letters": dict(sorted(letters.items()))})
+    return _write(
+        ctx, records, {"styles": dict(sorted(styles.items())), "answer_letters": dict(sorted(letters.items()))}
+    )
 
 
 def _write(ctx: Context, records: list[dict[str, Any]], metrics: dict[str, Any]) -> Result:

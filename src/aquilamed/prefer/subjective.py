@@ -16,7 +16,7 @@ from aquilamed.config import Config, StageFailed
 from aquilamed.evaluate.contestants import Answers, dialogue_text
 from aquilamed.instruct.rounds import mean
 from aquilamed.models import ModelConfig
-from aquilamed.records import PREFERENCE, REASON, Message, record_id, read_parts, write_parts
+from aquilamed.records import PREFERENCE, REASON, Message, read_parts, record_id, write_parts
 from aquilamed.stage import Context, Result
 
 
@@ -58,7 +58,9 @@ def _prompts(ctx: Context, config: SubjectiveConfig) -> list[dict[str, Any]]:
     return [r | {"prompt": r["messages"][:-1], "original": r["messages"][-1]["content"]} for r in chosen]
 
 
-def _answer(ctx: Context, config: SubjectiveConfig, judge: Annotator, prompts: list[list[Message]]) -> list[str | CallError]:
+def _answer(
+    ctx: Context, config: SubjectiveConfig, judge: Annotator, prompts: list[list[Message]]
+) -> list[str | CallError]:
     if config.answers == "model":
         base = ctx.recipe.base_model
         model = base
@@ -90,9 +92,7 @@ def _decide(judge: Annotator, rows: list[dict[str, Any]], answers: list[str | Ca
             outcomes.append((None, "subjective.identical", "the new answer is the original one"))
         else:
             outcomes.append(None)
-            forward.append(
-                {"dialogue": dialogue_text(row["prompt"]), "answer_a": answer, "answer_b": row["original"]}
-            )
+            forward.append({"dialogue": dialogue_text(row["prompt"]), "answer_a": answer, "answer_b": row["original"]})
     backward = [f | {"answer_a": f["answer_b"], "answer_b": f["answer_a"]} for f in forward]
     verdicts = zip(judge.annotate(COMPARE, forward), judge.annotate(COMPARE, backward), strict=True)
     return [o if o is not None else _outcome(*next(verdicts)) for o in outcomes]
@@ -134,7 +134,9 @@ def _record(row: dict[str, Any], answer: str | CallError, outcome: Outcome) -> d
     }
 
 
-def _metrics(judge: Annotator, rows: list[dict[str, Any]], decided: list[Outcome], kept: pl.DataFrame) -> dict[str, Any]:
+def _metrics(
+    judge: Annotator, rows: list[dict[str, Any]], decided: list[Outcome], kept: pl.DataFrame
+) -> dict[str, Any]:
     lengths = [(len(c[0]["content"]), len(r[0]["content"])) for c, r in kept.select("chosen", "rejected").iter_rows()]
     return {
         "judge": {"kind": judge.kind, "name": judge.name, "rubric": COMPARE.hash, **judge.statistics()},

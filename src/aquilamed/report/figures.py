@@ -1,4 +1,4 @@
-"""The report's figures, drawn once each: as PNG files, and as SVG text that takes its ink from the page (light or dark).
+"""The report's figures, drawn once each: as PNG files, and as SVG text that takes its ink from the page.
 
 Colours are Okabe and Ito's, told apart by colour-blind readers; hatches, markers and numbers tell them apart in print.
 Labels are ours or from fixed lists (stages, tasks, kinds): no corpus text gets into a figure.
@@ -30,7 +30,7 @@ def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
         "knowledge": lambda s: single(s["knowledge"], panels.knowledge, s, (8, 3.8)),
         "quality": lambda s: single((s["quality"] or {}).get("histogram"), panels.quality, s, (7, 3.2)),
     }
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "aquilamed",
         "font.size": 9.5,
@@ -41,7 +41,7 @@ def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
         "axes.axisbelow": True,
         "figure.constrained_layout.use": True,
         "hatch.linewidth": 0.6,
-        **{key: INK for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     }
     found = {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,13 +55,14 @@ def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
 
 
 def _save(figure: Any, path: Path) -> str:
-    """Write a figure as PNG and return it as SVG without its XML head."""
+    """Write a figure as PNG and return it as SVG without its XML head and metadata."""
     png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
     write_atomic(path, png.getvalue())
     text = svg.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
+    head, _, body = text[text.index("<svg") :].partition("<metadata>")
+    return (head + body.partition("</metadata>")[2]).replace(INK, "currentColor")
 
 
 def _figure(size: tuple[float, float]) -> Any:

@@ -52,7 +52,7 @@ def perplexity(axis: Any, summary: dict[str, Any]) -> bool:
     for number, (pack, (left, right)) in enumerate(spans.items()):
         told = sets[pack] or {}
         for lang, (color, marker) in LANGUAGES.items():
-            pair = [(told.get(k) or {}).get(lang) for k in ("before", "after")]
+            pair: list[Any] = [(told.get(k) or {}).get(lang) for k in ("before", "after")]
             if None in pair:
                 continue
             label = f"{lang}, held out of mix {number + 1}"
@@ -85,7 +85,7 @@ def _plain_log(axis: Any) -> None:
 def preference(axis: Any, summary: dict[str, Any]) -> bool:
     """DPO: share of pairs whose chosen answer is preferred, before and after."""
     told = [summary["dpo"][when] or {} for when in ("before", "after")]
-    accuracy = [t.get("accuracy") for t in told]
+    accuracy: list[Any] = [t.get("accuracy") for t in told]
     if None in accuracy:
         return False
     drawn = axis.bar([0, 1], [100 * a for a in accuracy], color=[GREY, GREEN], width=0.5)

@@ -206,4 +206,5 @@ def _auc(rows: Rows, truth: dict[str, dict[str, Any]]) -> float | None:
     clean = [q for d, q in scored if d == "clean"]
     if not bad or not clean:
         return None
-    return sum((b < c) + 0.5 * (b == c) for b in bad for c in clean) / (len(bad) * len(clean))
+    below = sum((b < c) + 0.5 * (b == c) for b in bad for c in clean)
+    return float(below / (len(bad) * len(clean)))

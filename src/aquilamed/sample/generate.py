@@ -83,11 +83,11 @@ class SampleConfig(Config):
 
 
 _TRUTH = ("file", "record", "origin", "defect", "of", "domain", "lang", "detail")
-_BROKEN = {"malformed", "undecodable"}
+_BROKEN = {"malformed", "undecodable", "empty"}
 _NOTES = "corpus/notes.txt"
 # Where the documents of a language go, by turns: a file that stands twice gets twice as many.
 _FILES = {
-    "zh": ("web.zh.jsonl", "portal.csv", "crawl.jsonl.gz", "web.zh.jsonl", "archive.jsonl.zst", "portal.csv"),
+    "zh": ("web.zh.jsonl", "portal.csv", "crawl.jsonl.gz", "web.zh.jsonl", "archive.jsonl.zst", "web.zh.jsonl"),
     "en": ("web.en.jsonl", "crawl.jsonl.gz", "web.en.jsonl", "archive.jsonl.zst"),
 }
 
@@ -123,7 +123,10 @@ def run(ctx: Context, config: SampleConfig) -> Result:
 
 
 def _placed(rows: list[Row], lang: str, seed: int) -> list[tuple[str, Row]]:
-    """Every row with its file. Broken lines go to JSONL files only: there they cost one record and no more."""
+    """Every row with its file.
+
+    Broken ones go to JSONL files, in turns of their own, so that each file stays below the readers' `max_bad_share`.
+    """
     generator(seed, "order", "document", lang).shuffle(rows)
     note = next(row for row in rows if row.defect == "clean")
     placed = []

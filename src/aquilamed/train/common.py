@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,7 +22,6 @@ from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_token
 from aquilamed.records import write_atomic, write_json
 from aquilamed.stage import Context
 
-Row = dict[str, Any]
 COMPLETE = "complete.json"
 
 
@@ -72,6 +71,14 @@ class TrainConfig(Config):
 
 def start(ctx: Context, *stages: str) -> tuple[Any, Any, str]:
     """Model, tokenizer and name of the last of these stages that is among the inputs, else of the base model."""
+    import warnings
+
+    import datasets
+    import torch
+
+    datasets.disable_progress_bars()
+    # Renamed in transformers 5.2x; TRL and the oldest transformers we allow know the old name only.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     config: ModelConfig = ctx.recipe.base_model
     name = config.path
     for stage in stages:
@@ -81,7 +88,10 @@ def start(ctx: Context, *stages: str) -> tuple[Any, Any, str]:
     tokenizer = load_tokenizer(config)
     model = load_model(config)
     fit_embeddings(model, tokenizer)
-    return model, tokenizer, name
+    if torch.cuda.is_available():  # what is measured before training must not crawl on the CPU
+        model = model.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    # A local base model goes by its folder's name: no path of this machine belongs into a manifest.
+    return model, tokenizer, Path(name).name if Path(name).is_absolute() else name
 
 
 def lora_config(config: TrainConfig) -> Any:
@@ -126,7 +136,7 @@ def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
         "weight_decay": config.weight_decay,
         "num_train_epochs": config.epochs,
         "max_steps": config.max_steps or -1,
-        "optim": "adamw_torch",
+        "optim": "adamw_torch_fused",
         "seed": ctx.seed,
         "data_seed": ctx.seed,
         "bf16": gpu,
@@ -143,27 +153,6 @@ def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
         "save_steps": config.save_steps or 1,
         "save_total_limit": 2,
     }
-
-
-def collate(rows: Sequence[Row], pad: int) -> dict[str, Any]:
-    """Packed rows as one batch: `input_ids`, `position_ids`, `labels`, and on purpose no attention mask.
-
-    Without a mask and without a cache, transformers finds the documents by where positions restart and keeps attention
-    inside each; a cache (on by default) silently lets it leak, hence `use_cache`. Padding is one more document. A document's first token has no context, so it is never a label.
-    """
-    import torch
-
-    width = max(len(r["input_ids"]) for r in rows)
-    ids = torch.full((len(rows), width), pad, dtype=torch.long)
-    positions, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    for i, row in enumerate(rows):
-        size = len(row["input_ids"])
-        ids[i, :size] = torch.as_tensor(row["input_ids"])
-        positions[i, :size] = torch.as_tensor(row["position_ids"])
-        positions[i, size:] = torch.arange(width - size)
-        labels[i, :size] = torch.as_tensor(row.get("labels", row["input_ids"]))
-        labels[i, :size][positions[i, :size] == 0] = -100
-    return {"input_ids": ids, "position_ids": positions, "labels": labels, "use_cache": False}
 
 
 def is_heldout(seed: int, share: float, ids: Sequence[str]) -> list[bool]:
@@ -193,7 +182,9 @@ def newest_checkpoint(ctx: Context) -> str | None:
     return str(folder)
 
 
-def train(ctx: Context, trainer: Any, label: str, on_log: Callable[[int, dict[str, float]], None] | None = None) -> Row:
+def train(
+    ctx: Context, trainer: Any, label: str, on_log: Callable[[int, dict[str, float]], None] | None = None
+) -> dict[str, Any]:
     """Run a trainer to its end, from the newest complete checkpoint where there is one.
 
     Returns the metrics all trainings share: `loss` ([[step, loss], …]), `steps`, `tokens` (those of padding included),
@@ -201,6 +192,9 @@ def train(ctx: Context, trainer: Any, label: str, on_log: Callable[[int, dict[st
 
     Raises `StageFailed` when the loss is not a number.
     """
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to --json
     checkpoint = newest_checkpoint(ctx)
     with ExitStack() as stack:
         watch = _watch(ctx, label, stack, on_log)
@@ -272,25 +266,3 @@ def once(ctx: Context, name: str, compute: Callable[[], Any]) -> Any:
     if not path.exists():
         write_json(path, compute())
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def mean_loss(model: Any, rows: Iterable[Row], pad: int) -> tuple[float, int]:
-    """Mean negative log-likelihood (nats per label) of packed rows, and the number of labels.
-
-    Raises `StageFailed` when there is no label: a mean of nothing is not a number.
-    """
-    import torch
-
-    total, count = 0.0, 0
-    model.eval()
-    with torch.inference_mode():
-        for row in rows:
-            batch = {k: v.to(model.device) if k != "use_cache" else v for k, v in collate([row], pad).items()}
-            labels = batch.pop("labels")[:, 1:]
-            logits = model(**batch).logits[:, :-1]
-            wanted = labels != -100
-            losses = torch.nn.functional.cross_entropy(logits[wanted].float(), labels[wanted], reduction="sum")
-            total, count = total + float(losses), count + int(wanted.sum())
-    if not count:
-        raise StageFailed("there is no token to measure the loss on")
-    return total / count, count

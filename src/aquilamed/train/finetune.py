@@ -14,19 +14,8 @@ from aquilamed.config import StageFailed
 from aquilamed.corpus.pack import best_fit
 from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
-from aquilamed.train.common import (
-    Row,
-    TrainConfig,
-    arguments,
-    collate,
-    finish,
-    is_heldout,
-    lora_config,
-    mean_loss,
-    once,
-    start,
-    train,
-)
+from aquilamed.train.batches import Row, collate, mean_loss
+from aquilamed.train.common import TrainConfig, arguments, finish, is_heldout, lora_config, once, start, train
 
 
 class FinetuneConfig(TrainConfig):
@@ -90,7 +79,7 @@ def run(ctx: Context, config: FinetuneConfig) -> Result:
     measured = train(ctx, trainer, "finetune")
     evals = [[0, first]] if validation else []
     evals += [[h["step"], h["eval_loss"]] for h in trainer.state.log_history if "eval_loss" in h]
-    best = trainer.state.best_global_step if validation else measured["steps"]
+    best = trainer.state.best_global_step or measured["steps"]
     model = finish(ctx, trainer, tokenizer)
     return Result(
         metrics={

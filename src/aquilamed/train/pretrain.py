@@ -10,7 +10,8 @@ from typing import Any
 
 from aquilamed.corpus.pack import PackedRows
 from aquilamed.stage import Context, Result
-from aquilamed.train.common import TrainConfig, arguments, collate, finish, lora_config, mean_loss, once, start, train
+from aquilamed.train.batches import collate, mean_loss
+from aquilamed.train.common import TrainConfig, arguments, finish, lora_config, once, start, train
 
 
 class PretrainConfig(TrainConfig):

@@ -94,7 +94,9 @@ class Questions:
 
     def examples(self, question: Question, count: int) -> list[Question]:
         """The first `count` fixed examples of the question's subject, else of the benchmark in the question's language."""
-        same = [s for s in self.shots if s.subject == question.subject] or [s for s in self.shots if s.lang == question.lang]
+        same = [s for s in self.shots if s.subject == question.subject] or [
+            s for s in self.shots if s.lang == question.lang
+        ]
         return (same or self.shots)[:count]
 
 

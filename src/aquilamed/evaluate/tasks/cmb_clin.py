@@ -14,7 +14,9 @@ def read(files: Files) -> list[Dialogue]:
             pairs = row.get("QA_pairs")
             if not isinstance(pairs, list) or not pairs:
                 raise Invalid(f"{origin}: QA_pairs is {pairs!r}; a list of question and answer is needed")
-            rounds = [(text(p.get("question"), origin, "question"), text(p.get("answer"), origin, "answer")) for p in pairs]
+            rounds = [
+                (text(p.get("question"), origin, "question"), text(p.get("answer"), origin, "answer")) for p in pairs
+            ]
             rounds[0] = (f"{text(row.get('description'), origin, 'description')}\n\n{rounds[0][0]}", rounds[0][1])
             found.append(
                 Dialogue(

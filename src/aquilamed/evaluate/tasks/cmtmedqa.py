@@ -15,7 +15,9 @@ def read(files: Files) -> list[Dialogue]:
             if not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
                 raise Invalid(f"{origin}: history must be a list of [question, answer]")
             pairs = [(str(asked), str(answered)) for asked, answered in history]
-            pairs.append((text(row.get("instruction"), origin, "instruction"), text(row.get("output"), origin, "output")))
+            pairs.append(
+                (text(row.get("instruction"), origin, "instruction"), text(row.get("output"), origin, "output"))
+            )
             found.append(
                 Dialogue(
                     record_id("cmtmedqa", origin),

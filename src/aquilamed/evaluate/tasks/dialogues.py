@@ -30,7 +30,13 @@ def _read(files: Files) -> list[Dialogue]:
             pairs = list(zip(texts[::2], texts[1::2], strict=True))
             found.append(
                 Dialogue(
-                    record_id("dialogues", origin), "dialogues", str(row.get("license", "")), origin, kind, lang, turns(pairs)
+                    record_id("dialogues", origin),
+                    "dialogues",
+                    str(row.get("license", "")),
+                    origin,
+                    kind,
+                    lang,
+                    turns(pairs),
                 )
             )
     return found

@@ -17,7 +17,13 @@ def read(files: Files) -> list[Dialogue]:
             pair = (text(asked[0], origin, "instruction"), text(answered[0], origin, "output"))
             found.append(
                 Dialogue(
-                    record_id("huatuo", origin), "huatuo", "Apache-2.0", origin, "single_turn_QA_zh", "zh", turns([pair])
+                    record_id("huatuo", origin),
+                    "huatuo",
+                    "Apache-2.0",
+                    origin,
+                    "single_turn_QA_zh",
+                    "zh",
+                    turns([pair]),
                 )
             )
     return found

@@ -28,7 +28,15 @@ def read(files: Files) -> list[Question]:
             stem, *options, answer = list(row)
             found.append(
                 question(
-                    "mmlu", "MIT", origin, lang="en", split=split, stem=stem, options=options, answer=answer, subject=subject
+                    "mmlu",
+                    "MIT",
+                    origin,
+                    lang="en",
+                    split=split,
+                    stem=stem,
+                    options=options,
+                    answer=answer,
+                    subject=subject,
                 )
             )
     return found

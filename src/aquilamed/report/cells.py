@@ -1,0 +1,59 @@
+"""Cells and tables of the report: numbers as text, and "not measured" where there is no number."""
+
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = "not measured"
+Row = list[str]
+
+
+@dataclass
+class Table:
+    """A table of finished cells; `text` says how many of its first columns are words, the rest are numbers."""
+
+    headers: list[str]
+    rows: list[Row]
+    text: int = 1
+    caption: str = ""
+    folded: bool = False
+
+
+def count(value: Any) -> str:
+    """An integer with thousands separators."""
+    return ABSENT if value is None else f"{value:,}"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number with so many significant digits."""
+    return ABSENT if value is None else f"{value:,.{digits}g}"
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A share as percent."""
+    return ABSENT if value is None else f"{100 * value:.{digits}f} %"
+
+
+def arrow(*values: str) -> str:
+    """Values in their order of time; "not measured" once when none was."""
+    return ABSENT if all(v == ABSENT for v in values) else " → ".join(values)
+
+
+def get(values: Any, *keys: str) -> Any:
+    """A nested value, or None where a key on the way is missing."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def spans(p: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """Pack → (mix, what came before, what after)."""
+    start = "stage 1" if p["sets"]["pack1"] else "base"
+    return {"pack1": ("mix 1", "base", "stage 1"), "pack2": ("mix 2", start, "stage 2")}
+
+
+def accuracy(r: dict[str, Any]) -> str:
+    """An accuracy with its standard error and number of questions."""
+    if r["accuracy"] is None:
+        return ABSENT
+    error = f" ± {r['stderr']:.1f}" if r["stderr"] is not None else ""
+    return f"{r['accuracy']:.1f}{error} % (n = {r['n']:,})"

@@ -1,0 +1,127 @@
+"""The report's sections about models: tables and sentences from summary.json's values."""
+
+from typing import Any
+
+from aquilamed.evaluate.parity import PAIRWISE
+from aquilamed.report.cells import ABSENT, Table, accuracy, arrow, count, get, number, percent, spans
+from aquilamed.report.gather import Run, printable
+
+PERPLEXITY = (
+    "Per token, on documents kept out of training. Stage 1 is measured on the documents held out of mix 1, stage 2 on "
+    "those of mix 2: only numbers of one row compare."
+)
+ASPECTS = ("fluency", "relevance", "completeness", "proficiency")
+
+
+def trainings(s: dict[str, Any]) -> list[Table]:
+    """Steps, tokens, speed, first and last loss of every training."""
+    rows = [
+        [
+            name,
+            t["method"] or ABSENT,
+            count(t["steps"]),
+            count(t["tokens"]),
+            number(t["tokens_per_second"]),
+            arrow(*(number(t["loss"][i][1]) if t["loss"] else ABSENT for i in (0, -1))),
+        ]
+        for name, t in s["trainings"].items()
+    ]
+    headers = ["Training", "Method", "Steps", "Tokens, padding included", "Tokens/s", "Loss, first → last logged"]
+    return [Table(headers, rows or [["none is done", *[""] * 5]], 2)]
+
+
+def perplexity(s: dict[str, Any]) -> list[Table]:
+    """Before and after, per language and held-out set."""
+    rows = []
+    for pack, (mix, before, after) in spans(s["perplexity"]).items():
+        told = s["perplexity"]["sets"][pack] or {}
+        for lang in sorted({*(told.get("before") or {}), *(told.get("after") or {})}):
+            pair = [get(told, k, lang) for k in ("before", "after")]
+            change = ABSENT if None in pair else f"{100 * (pair[1] / pair[0] - 1):+.1f} %"
+            rows.append([lang, mix, f"{before} → {after}", number(pair[0], 5), number(pair[1], 5), change])
+    return [Table(["Language", "Held out of", "Models", "Before", "After", "Change"], rows or [[ABSENT, *[""] * 5]], 3)]
+
+
+def sft(s: dict[str, Any]) -> list[Table]:
+    """Validation loss and what was left out."""
+    r = s["sft"]
+    rows = [
+        ["Validation loss before training, nats per token", number(r["first"])],
+        ["Best validation loss", number(r["best"])],
+        ["at step", count(r["best_step"])],
+        *([f"Dialogues: {k.replace('_', ' ')}", count(v)] for k, v in (r["rows"] or {}).items()),
+    ]
+    return [Table(["Supervised fine-tuning", ""], rows)]
+
+
+def dpo(s: dict[str, Any]) -> list[Table]:
+    """First loss, accuracy and margin."""
+    d = s["dpo"]
+    pairs = d["pairs"] if isinstance(d["pairs"], dict) else {"all": d["pairs"]}
+    rows = [
+        ["Loss before the first step (ln 2 = 0.6931 when the reference is right)", number(d["step0_loss"], 5)],
+        ["Preference accuracy, before → after", arrow(*(percent(get(d, k, "accuracy")) for k in ("before", "after")))],
+        ["Margin, before → after", arrow(*(number(get(d, k, "margin")) for k in ("before", "after")))],
+        ["Measured on", d["measured_on"] or ABSENT],
+        *([f"Pairs: {k.replace('_', ' ')}", str(v) if isinstance(v, dict) else count(v)] for k, v in pairs.items()),
+    ]
+    return [Table(["Direct preference optimisation", ""], rows)]
+
+
+def judge_text(run: Run, stage: str) -> list[str]:
+    """Who judged."""
+    judge = run.metric(stage, "judge")
+    if not judge:
+        return [f"This evaluation is {ABSENT}."]
+    if judge.get("kind") == "offline":
+        return [f"The judge is a rule-based rater, not an LLM (rubric {judge.get('rubric', '?')})."]
+    return [f"The judge is {printable(judge.get('name'))} (rubric {judge.get('rubric', '?')})."]
+
+
+def pairwise(s: dict[str, Any]) -> list[Table]:
+    """Wins, ties and losses, beside the paper's percentages where it has that comparison."""
+    rows = [
+        [
+            r["model"],
+            r["against"],
+            r["benchmark"],
+            *(count(r[k]) for k in ("win", "tie", "loss", "unscored", "n")),
+            _paper_pairs(r),
+        ]
+        for r in s["pairwise"]
+    ]
+    headers = ["Model", "Against", "Benchmark", "Win", "Tie", "Loss", "Unscored", "Pairs", "Paper, win / tie / loss %"]
+    return [Table(headers, rows, 3)] if rows else []
+
+
+def _paper_pairs(r: dict[str, Any]) -> str:
+    values = PAIRWISE.get((r["model"], r["against"]))
+    return " / ".join(f"{v:g}" for v in values) if values and r["benchmark"] == "huatuo" else "none"
+
+
+def multiturn(s: dict[str, Any]) -> list[Table]:
+    """Four aspects per model and round, and over all rounds."""
+    rows = []
+    for model, told in (s["multiturn"].get("models") or {}).items():
+        for r in [*told["rounds"], {"round": "all", **told["average"]}]:
+            aspects = (number(r[a], 3) for a in ASPECTS)
+            rows.append([model, str(r["round"]), *aspects, count(r["n"]), count(r["unscored"])])
+    headers = ["Model", "Round", *(a.capitalize() for a in ASPECTS), "Scored", "Unscored"]
+    return [Table(headers, rows, 2, "Means on a scale from 1 to 5")] if rows else []
+
+
+def knowledge(s: dict[str, Any]) -> list[Table]:
+    """Accuracy of every model on every benchmark beside the paper's."""
+    rows = [
+        [
+            r["model"],
+            r["task"],
+            accuracy(r),
+            count(r["shots"]),
+            percent(None if r["chance"] is None else r["chance"] / 100),
+            "none" if r["paper"] is None else f"{r['paper']:.2f} % ({r['paper_model']})",
+        ]
+        for r in s["knowledge"]
+    ]
+    headers = ["Model", "Benchmark", "Accuracy ± standard error", "Shots", "Chance", "The paper's model"]
+    return [Table(headers, rows or [[ABSENT, *[""] * 5]], 2)]

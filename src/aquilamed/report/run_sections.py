@@ -1,0 +1,130 @@
+"""The report's sections about the run as a whole: headline, annotator, time, provenance, limitations."""
+
+from typing import Any
+
+from aquilamed.progress import duration
+from aquilamed.report.cells import ABSENT, Table, accuracy, arrow, count, get, number, percent, spans
+from aquilamed.report.gather import Run, printable
+
+OFFLINE = "Labels and judgements come from two rule-based raters, not from an LLM."
+PROVENANCE = "A fingerprint hashes a stage's code, its settings, the seed, its inputs and the files that it read."
+
+
+def headline(s: dict[str, Any]) -> Table:
+    """The run in a dozen lines."""
+    stages, p, dpo = s["stages"], s["perplexity"], s["dpo"]
+    rows = [
+        [
+            "Documents: in files → after rules → domain, best quality",
+            arrow(
+                *(
+                    count(get(stages, n, k))
+                    for n, k in (
+                        ("sources/documents", "records_in"),
+                        ("corpus/rules", "records_kept"),
+                        ("corpus/quality", "records_kept"),
+                    )
+                )
+            ),
+        ],
+        [
+            "Dialogues: in files → SFT set",
+            arrow(
+                count(get(stages, "sources/dialogues", "records_in")),
+                count(get(stages, "instruct/select", "records_kept")),
+            ),
+        ],
+        [
+            "Preference pairs: subjective / objective",
+            " / ".join(count(get(stages, f"prefer/{k}", "records_kept")) for k in ("subjective", "objective")),
+        ],
+    ]
+    for lang, name in (("zh", "Chinese"), ("en", "English")):
+        for pack, (mix, before, after) in spans(p).items():
+            values = (number(get(p, "sets", pack, k, lang)) for k in ("before", "after"))
+            rows.append([f"Perplexity, {name}, held out of {mix}: {before} → {after}", arrow(*values)])
+    rows += [
+        ["SFT validation loss: before → best", arrow(number(s["sft"]["first"]), number(s["sft"]["best"]))],
+        [
+            "DPO preference accuracy: before → after",
+            arrow(*(percent(get(dpo, k, "accuracy")) for k in ("before", "after"))),
+        ],
+        *([f"{r['task']}, {r['model']}", accuracy(r)] for r in s["knowledge"]),
+        ["Time of all finished stages", duration(s["total_seconds"])],
+    ]
+    return Table(["What", "Measured"], rows)
+
+
+def annotator_text(s: dict[str, Any]) -> list[str]:
+    """Who labelled, in plain words."""
+    return [OFFLINE] if s["annotator"] == "offline" else []
+
+
+def annotator(s: dict[str, Any]) -> list[Table]:
+    """Calls, errors, tokens and cost per stage."""
+    rows = []
+    for a in s["annotations"]:
+        errors = a["errors"]
+        failed = (
+            ", ".join(f"{k} {n}" for k, n in errors.items()) or "none" if isinstance(errors, dict) else count(errors)
+        )
+        numbers = (count(a[k]) for k in ("calls", "cached", "tokens_in", "tokens_out"))
+        rows.append([a["stage"], f"{a['kind']}: {printable(a['name'])}", failed, *numbers, number(a["cost"])])
+    headers = ["Stage", "Annotator", "Errors", "Calls", "From the store", "Tokens in", "Tokens out", "Cost"]
+    return [Table(headers, rows or [[ABSENT, *[""] * 7]], 3)]
+
+
+def times(s: dict[str, Any]) -> list[Table]:
+    """How long each stage took."""
+    rows = [
+        [
+            name,
+            v["state"],
+            duration(v["seconds"]) if v["seconds"] is not None else ABSENT,
+            number(v["seconds"]),
+            count(v["attempts"]),
+        ]
+        for name, v in s["stages"].items()
+    ]
+    return [Table(["Stage", "State", "Time", "Seconds", "Attempts"], rows, 2)]
+
+
+def provenance(run: Run, s: dict[str, Any]) -> list[Table]:
+    """Versions, fingerprints, and the hashes of the files that were read."""
+    marks = [
+        [v.name, str(v.manifest.get("fingerprint")), str(v.manifest.get("code"))] for v in run.stages if v.artifact
+    ]
+    files = {(name, h) for v in run.stages for name, h in v.manifest.get("files", {}).items()}
+    about = [["Recipe", run.recipe], ["Seed", str(run.seed)], *([k, v] for k, v in s["versions"].items())]
+    return [
+        Table(["Of this run", ""], about, 2),
+        Table(["Stage", "Fingerprint", "Code"], marks, 3, "Fingerprints", folded=True),
+        Table(
+            ["File", "BLAKE2b"], [[printable(n), h] for n, h in sorted(files)], 2, "Files that were read", folded=True
+        ),
+    ]
+
+
+def limitations(s: dict[str, Any]) -> list[str]:
+    """What the numbers do not say."""
+    found = [
+        "This is not a medical device. The models are for research; they make things up, and nothing here shows that "
+        "their answers are safe for patients. They are no substitute for a doctor."
+    ]
+    if s["annotator"] == "offline":
+        found.append(
+            OFFLINE + " Rules count words and signs; what they call quality or a win is not a doctor's judgement."
+        )
+    if s["stages"].get("sample"):
+        found.append(
+            "The built-in sample is small and its dirt was made by a program: precision and recall on it say that the "
+            "filters work as meant, not how they do on the web."
+        )
+    small = [r for r in s["knowledge"] if r["accuracy"] is not None and r["n"] < 200]
+    if small:
+        found.append(
+            f"Some accuracies rest on few questions (least: {min(r['n'] for r in small)}); differences within about "
+            "two standard errors are noise."
+        )
+    found.append("Decontamination finds what overlaps in wording; a benchmark's content in other words passes.")
+    return found
