@@ -15,13 +15,14 @@ from aquilamed.records import write_parts
 from aquilamed.stage import Context, Result, Stage
 from aquilamed.workspace import Artifact, Workspace
 
-LINES = [
-    '{"text": "Hypertension is a chronic rise of arterial pressure that strains the heart. %d"}' % n for n in range(30)
-]
+SENTENCE = "Hypertension is a chronic rise of arterial pressure that strains the heart"
+LINES = [f'{{"text": "{SENTENCE}. {n}"}}' for n in range(30)]
 
 
 def recipe(tmp_path: Path, **more: Any) -> Recipe:
-    (tmp_path / "web.jsonl").write_text("\n".join(LINES), encoding="utf-8")
+    web = tmp_path / "web.jsonl"
+    if not web.exists():  # an unchanged file keeps its date, and its remembered hash
+        web.write_text("\n".join(LINES), encoding="utf-8")
     source = {"name": "web", "path": "web.jsonl"}
     text = {"name": "t", "sources": {"documents": {"sources": [source]}}, **more}
     path = tmp_path / "recipe.yaml"

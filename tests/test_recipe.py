@@ -90,7 +90,8 @@ def test_every_key_has_a_description() -> None:
         f"{name}.{key}"
         for name, model in [("Recipe", schema), *schema["$defs"].items()]
         for key, field in model.get("properties", {}).items()
-        if not field.get("description")
+        # pydantic leaves a field's description out when it is the section's own
+        if not field.get("description") and "$ref" not in field
     ]
     assert not missing
 

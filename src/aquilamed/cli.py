@@ -66,11 +66,12 @@ def run(
     """Run a recipe: skip what is done, continue what was interrupted, write the report."""
     from aquilamed import pipeline, report
     from aquilamed.recipe import load_recipe
+    from aquilamed.workspace import Workspace
 
     if engine != "local":
         raise Invalid(f"--engine {engine}: only `local` is there")
     loaded = load_recipe(recipe, overrides)
-    space = pipeline.Workspace(workspace or Path("workspaces") / loaded.name)
+    space = Workspace(workspace or Path("workspaces") / loaded.name)
     progress = Progress()
     pipeline.run(loaded, space, progress, until=until, only=only, workers=workers)
     if only is None:
@@ -85,9 +86,10 @@ def plan(
     from aquilamed import pipeline
     from aquilamed.planning import estimates
     from aquilamed.recipe import load_recipe
+    from aquilamed.workspace import Workspace
 
     loaded = load_recipe(recipe, overrides)
-    space = pipeline.Workspace(workspace or Path("workspaces") / loaded.name)
+    space = Workspace(workspace or Path("workspaces") / loaded.name)
     rows = [
         {"stage": s.name, "action": "skip" if s.state == "done" else "run", "why": s.why or s.state}
         for s in pipeline.states(loaded, space)

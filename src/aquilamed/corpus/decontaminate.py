@@ -33,7 +33,7 @@ REASON = "decontaminate.benchmark_overlap"
 _OPTION = re.compile(r"(?:(?<=\s)|^)[(\[]?[a-h][)\].:、,](?=\s|[^a-z0-9])|(?<=\s)[(\[][a-h][)\]]", re.MULTILINE)
 # The sizes of n-grams: few, because a document is hashed once for each.
 _WORDS = (3, 4, 6, 9, 13)
-_CHARACTERS = (4, 6, 9, 12, 16)
+_CHARACTERS = (3, 4, 6, 9, 12, 16)
 _HAN_PER_WORD = 1.5
 
 
@@ -44,7 +44,7 @@ class DecontaminateConfig(Config):
     """Smallest weighted share of a question's n-grams in a text."""
     short_share: float = Field(default=0.8, gt=0, le=1)
     """The same for short questions."""
-    short_words: int = Field(default=14, ge=1)
+    short_words: int = Field(default=11, ge=1)
     """Questions of fewer words (1.5 Chinese characters count as one) are short."""
     min_words: int = Field(default=8, ge=1)
     """Shorter benchmark texts are formulas and are not looked for."""
@@ -79,6 +79,12 @@ class Index:
     owners: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
     sizes: tuple[int, ...]
+    sieve: npt.NDArray[np.bool_]
+
+    def candidates(self, grams: Hashes) -> npt.NDArray[np.int64]:
+        """Places of n-grams that may be in the index."""
+        shift = np.uint64(65 - len(self.sieve).bit_length())
+        return np.flatnonzero(self.sieve[grams >> shift])
 
 
 def clean_tokens(text: str) -> Hashes:
@@ -95,13 +101,21 @@ def build_index(texts: "Sequence[BenchmarkText]", config: DecontaminateConfig) -
             hashes.append(grams)
             units.append(unit)
     flat, owner = np.concatenate(hashes), np.concatenate(owners)
-    questions = np.array([hash_ for hash_ in map(_question_number(units).__getitem__, owner.tolist())], dtype=np.int64)
-    rarity = 1.0 / _frequency(flat, questions)
+    questions = np.array(_question_number(units), dtype=np.int64)[owner]
+    rarity = 1.0 / np.sqrt(_frequency(flat, questions))
     totals = np.bincount(owner, weights=rarity, minlength=len(units))
     order = np.argsort(flat, kind="stable")
     weights = rarity / totals[owner] if len(owner) else rarity
     sizes = tuple(sorted({unit.size for unit in units}))
-    return Index(units, flat[order], owner[order], weights[order], sizes)
+    return Index(units, flat[order], owner[order], weights[order], sizes, _sieve(flat))
+
+
+def _sieve(grams: Hashes) -> npt.NDArray[np.bool_]:
+    """A table by the first bits of a hash that says where looking further is worth it: searching is slow, misses are many."""
+    bits = max(len(grams), 16).bit_length() + 3
+    table = np.zeros(1 << bits, dtype=np.bool_)
+    table[grams >> np.uint64(64 - bits)] = True
+    return table
 
 
 def _question_number(units: list[Unit]) -> list[int]:
@@ -171,20 +185,14 @@ def _search(text: str, index: Index) -> list[Overlap]:
     places, entries = [], []
     for size in index.sizes:
         grams = ngram_hashes(hashes, size)
-        first = np.searchsorted(index.grams, grams, side="left")
-        hits = np.flatnonzero(
-            (first < len(index.grams)) & (index.grams[np.minimum(first, len(index.grams) - 1)] == grams)
-        )
-        if len(hits):
-            last = np.searchsorted(index.grams, grams[hits], side="right")
-            counts = last - first[hits]
-            places.append(np.repeat(hits, counts))
-            steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            entries.append(np.repeat(first[hits], counts) + steps)
-    if not places:
-        return []
+        hits = index.candidates(grams)
+        first = np.searchsorted(index.grams, grams[hits], side="left")
+        counts = np.searchsorted(index.grams, grams[hits], side="right") - first
+        steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places.append(np.repeat(hits, counts))
+        entries.append(np.repeat(first, counts) + steps)
     place, entry = np.concatenate(places), np.concatenate(entries)
-    return _judge(place, entry, index)
+    return _judge(place, entry, index) if len(place) else []
 
 
 def _judge(place: npt.NDArray[np.int64], entry: npt.NDArray[np.int64], index: Index) -> list[Overlap]:

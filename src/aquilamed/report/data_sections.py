@@ -19,8 +19,8 @@ def filters_text(s: dict[str, Any]) -> list[str]:
         else f" A spliced text or advert scores below a clean text in {percent(auc)} of pairs (chance: 50 %)."
     )
     return [
-        "Of the records that a filter acted on, precision is the share that it should have; recall is the share it found "
-        "of what was there. Only records that reached the stage count. Of a group of copies any one may stay." + said
+        "Of the records that a filter acted on, precision is the share that it should have; recall is the share it "
+        "found of what was there. Only records that reached the stage count. Of a group of copies any one may stay." + said
     ]
 
 

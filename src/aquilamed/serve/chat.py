@@ -5,7 +5,8 @@ conversation goes through the one chat template of training; its oldest turns le
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 from typing import Any, TextIO
@@ -62,9 +63,10 @@ def _answer(talk: "Talk", question: str, out: TextIO) -> None:
     try:
         for note in talk.ask(question):
             _say(out, f"({note})")
-        for piece in talk.stream():
-            out.write(harmless(piece))
-            out.flush()
+        with closing(talk.stream()) as pieces:
+            for piece in pieces:
+                out.write(harmless(piece))
+                out.flush()
     except KeyboardInterrupt:
         _say(out, " (stopped)")
         return
@@ -171,7 +173,7 @@ class Talk:
     def _length(self, turns: list[Message]) -> int:
         return len(prompt_ids(self.tokenizer, [*self.system, *turns]))
 
-    def stream(self) -> Iterator[str]:
+    def stream(self) -> Generator[str, None, None]:
         """The answer, piece by piece; it joins the conversation when it ends, also when the reader stops it.
 
         Raises `StageFailed` when generation fails.
