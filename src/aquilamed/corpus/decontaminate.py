@@ -94,7 +94,8 @@ def clean_tokens(text: str) -> Hashes:
 
 def build_index(texts: "Sequence[BenchmarkText]", config: DecontaminateConfig) -> Index:
     """The index of benchmark texts (benchmark, id, text: a question, then its options, one a line)."""
-    units, hashes, owners = [], [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    units: list[Unit] = []
+    hashes, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for text in texts:
         for unit, grams in _units(text, config):
             owners.append(np.full(len(grams), len(units), dtype=np.int64))

@@ -10,6 +10,7 @@ Memory: 4 × `permutations` bytes per document for signatures, plus the shingles
 """
 
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -186,21 +187,27 @@ def _candidates(signatures: Signatures, order: npt.NDArray[np.int64], config: De
     usable = order[signatures.shingles[order] > 0]
     rank = np.arange(len(usable))
     width = config.permutations // config.bands
-    pairs = [np.empty((0, 2), dtype=np.int64)]
+    found = np.empty((0, 2), dtype=np.int64)
     for band in range(config.bands):
         part = np.ascontiguousarray(signatures.minhash[usable, band * width : (band + 1) * width])
         _, bucket = np.unique(part.view([("", part.dtype)] * width).ravel(), return_inverse=True)
         by_bucket = np.lexsort((rank, bucket))
-        sorted_bucket = bucket[by_bucket]
-        starts = np.searchsorted(sorted_bucket, sorted_bucket)
-        place = np.arange(len(by_bucket))
-        for step in range(_NEIGHBOURS):
-            for other in (starts + step, place - 1 - step):
-                good = (other >= starts) & (other < place)
-                pairs.append(np.stack([by_bucket[other[good]], by_bucket[place[good]]], axis=1))
-    found = np.unique(np.concatenate(pairs), axis=0)
-    found = usable[found] if len(found) else found
-    return found[_alike(signatures, found, config.threshold - _SLACK)]
+        pairs = usable[by_bucket[_neighbours(bucket[by_bucket])]]
+        # Sieved band by band: templated text fills whole buckets with pairs that are not alike.
+        found = np.unique(np.concatenate([found, pairs[_alike(signatures, pairs, config.threshold - _SLACK)]]), axis=0)
+    return found
+
+
+def _neighbours(bucket: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Pairs of places (earlier, later) in a sorted list of bucket numbers that are to be compared."""
+    place = np.arange(len(bucket))
+    starts = np.searchsorted(bucket, bucket)
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for step in range(_NEIGHBOURS):
+        for other in (starts + step, place - 1 - step):
+            good = (other >= starts) & (other < place)
+            pairs.append(np.stack([other[good], place[good]], axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
 def _alike(signatures: Signatures, pairs: npt.NDArray[np.int64], least: float) -> npt.NDArray[np.bool_]:
@@ -241,8 +248,6 @@ def _sign_part(job: tuple[Path, Path, DedupConfig, Texts]) -> Counts:
     source, target, config, texts = job
     frame = pl.read_parquet(source, glob=False)
     signed = sign(frame["id"].to_list(), texts(frame), config)
-    import io
-
     buffer = io.BytesIO()
     names = np.array(signed.ids, dtype=np.str_)
     np.savez(

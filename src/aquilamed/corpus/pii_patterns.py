@@ -18,8 +18,7 @@ _SURNAMES = (
 _HAN = r"\u4e00-\u9fff"
 # What may follow a Chinese name: the end, a mark, or the next label of a form.
 _AFTER_NAME = r"(?=\s|[,，。;；、/|)）(（]|$|性别|年龄|男|女|电话|手机|联系|身份|出生|住址|地址|民族|职业|婚姻|科室|床号|住院|病历|门诊|籍贯)"
-_LABEL_ZH = r"(?:号码|编号|号|ID)?\s*(?:为|是|[:：#])?\s*"
-_NUMBER_EN = r"(?:\s*(?:numbers?|no\.?|id|#))?\s*(?:is\s+)?[:#.]?\s*"
+_NUMBER_EN = r"(?:\s*(?:numbers?|no\.?|id|#))?\s*(?:is\s+)?[:：#.]?\s*"
 _ID_VALUE = r"(?P<value>(?=[A-Za-z\-]*\d[A-Za-z\-]*\d)[A-Za-z0-9][A-Za-z0-9\-]{3,19})(?![A-Za-z0-9])"
 _NOT_PERSON = re.compile(
     r"(?:hydrochloride|sodium|potassium|calcium|acetate|sulfate|phosphate|chloride|syndrome|disease|disorder|cancer|acid"
@@ -130,7 +129,7 @@ PATTERNS: tuple[Pattern, ...] = (
         r"(?<![\dA-Za-z./\-])(?P<value>[1-8]\d{5}(?:18|19|20)\d{9}[\dXx])(?![\dA-Za-z])",
         lambda value, match: resident_id(value),
     ),
-    _row("PASSPORT", r"(?:护照|護照|passport)(?:号码?|號碼?)?" + _NUMBER_EN.replace("[:#.]", "[:：#.]") + r"(?P<value>[A-Za-z]{0,2}\d{6,9})(?![A-Za-z0-9])", None, _I),
+    _row("PASSPORT", r"(?:护照|護照|passport)(?:号码?|號碼?)?" + _NUMBER_EN + r"(?P<value>[A-Za-z]{0,2}\d{6,9})(?![A-Za-z0-9])", None, _I),
     _row("BANK_CARD", r"(?:银行卡|銀行卡|信用卡|储蓄卡|借记卡|账号|帐号|card)" + r"(?:号码|号|\s*(?:number|no\.?))?\s*(?:为|是|[:：#])?\s*(?P<value>\d(?:[ \-]?\d){14,18})(?!\d)", None, _I),
     _row("BANK_CARD", r"(?<![\d./\-A-Za-z])(?P<value>[3-6]\d{3}(?:[ \-]?\d{4}){2,3}[ \-]?\d{1,7})(?![\d.]\d|\d|[A-Za-z])", _card),
     _row("SSN", r"(?<![\d\-.])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d\-])"),
@@ -150,7 +149,6 @@ PATTERNS: tuple[Pattern, ...] = (
     _row("NAME", r"(?:姓\s?名|联系人|聯絡人|患者名字|监护人|收件人|签名|签字|曾用名)\s*[:：]\s*(?P<value>[" + _HAN + r"·]{2,5}?)" + _AFTER_NAME),
     _row("NAME", r"(?:患者|病人|家属|患儿|病员|医生|医师|主治医师|主管护士|管床医生|责任护士)\s*[:：]\s*(?P<value>[" + _SURNAMES + "][" + _HAN + "]{1,2})" + _AFTER_NAME),
     _row("NAME", r"(?:患者|病人|患儿)[，,]?\s?(?P<value>[" + _SURNAMES + "][" + _HAN + r"]{1,2})(?=[，,、\s]{1,2}(?:男|女|性别|\d{1,3}\s?岁))"),
-    _row("NAME", r"(?:patient(?:'s|’s)?[ ]name|full name|name of (?:the )?patient|(?i:next of kin|emergency contact))\s*[:：]\s*(?P<value>" + _FULL_NAME.replace("{1,3}", "{0,3}") + ")"),
     _row("NAME", r"(?i:patient(?:'s|’s)? name|full name|next of kin|emergency contact)\s*(?:[:：]|is)\s*(?P<value>" + _FULL_NAME.replace("{1,3}", "{0,3}") + ")", _person),
     _row("NAME", r"(?:(?<=^)|(?<=[\n.;,(（，。；|]))[ \t]*(?:Name|NAME)\s*[:：]\s*(?P<value>" + _FULL_NAME + ")", _person, re.MULTILINE),
     _row("NAME", r"\bPatient\s*[:：]\s*(?P<value>" + _FULL_NAME + r")(?=\s*[,;(]|\s*\n|\s*$|\s+(?:DOB|Age|Sex|MRN|is a))", _person),

@@ -20,7 +20,7 @@ from aquilamed.stage import Context, Result
 _FOLDER = Path(__file__).parent / "lexicon"
 _STRONG, _WEAK = 3.0, 1.0
 _MEDICAL_CREDIT = 0.25
-"""Weak points that one share-percent of medical words takes away, per 100 words: 8 % of medical words excuse 2 points."""
+"""Points per 100 words that one percent of medical words takes off the weak terms: 8 % take off 2."""
 
 
 class ToxicityConfig(Config):

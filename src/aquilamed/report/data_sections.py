@@ -20,7 +20,8 @@ def filters_text(s: dict[str, Any]) -> list[str]:
     )
     return [
         "Of the records that a filter acted on, precision is the share that it should have; recall is the share it "
-        "found of what was there. Only records that reached the stage count. Of a group of copies any one may stay." + said
+        "found of what was there. Only records that reached the stage count. Of a group of copies any one may stay."
+        + said
     ]
 
 

@@ -69,7 +69,7 @@ def perplexity(axis: Any, summary: dict[str, Any]) -> bool:
     axis.set_xlim(-0.35, 2.35)
     axis.set(ylabel="perplexity per token (log scale)", title="Held-out perplexity (lower is better)")
     axis.grid(axis="y", alpha=0.25)
-    axis.legend(fontsize=8, frameon=False)
+    axis.legend(fontsize=8, frameon=False, handlelength=3.5)
     return True
 
 
@@ -172,6 +172,7 @@ def pies(figure: Any, counts: dict[str, int], paper: dict[str, float]) -> None:
 def loss(axis: Any, name: str, curve: list[list[float]], validation: list[list[float]]) -> None:
     """A training's loss, and its validation loss where there is one."""
     unit = "pair" if name == "align" else "token"
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.plot(*zip(*curve, strict=True), color=BLUE, marker="." if len(curve) < 40 else "", label="training")
     if validation:
         axis.plot(*zip(*validation, strict=True), color=VERMILION, marker="s", linestyle="--", label="validation")

@@ -92,7 +92,9 @@ def times(s: dict[str, Any]) -> list[Table]:
 def provenance(run: Run, s: dict[str, Any]) -> list[Table]:
     """Versions, fingerprints, and the hashes of the files that were read."""
     marks = [
-        [v.name, str(v.manifest.get("fingerprint")), str(v.manifest.get("code"))] for v in run.stages if v.artifact
+        [v.name, str(v.manifest.get("fingerprint", ABSENT)), str(v.manifest.get("code", ABSENT))]
+        for v in run.stages
+        if v.artifact
     ]
     files = {(name, h) for v in run.stages for name, h in v.manifest.get("files", {}).items()}
     about = [["Recipe", run.recipe], ["Seed", str(run.seed)], *([k, v] for k, v in s["versions"].items())]

@@ -6,7 +6,7 @@ other sources in the same recipe do not count. `predicted` is what the filter ac
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,12 @@ def measure(sample: Artifact | None, stages: dict[str, Artifact]) -> dict[str, d
         if name in FILTERS:
             result[name] = _filter(FILTERS[name], stages[name], truth)
         elif name == "corpus/domain":
-            result[name] = domain(read(stages[name], ("domain",)), truth)
+            result[name] = domain(read(stages[name], ("domain",), truth), truth)
         else:
             content = "text" if name.startswith("corpus/") else "messages"
-            result[name] = duplicates(read(stages[name], (content,)), truth, content)
+            result[name] = duplicates(read(stages[name], (content,), truth), truth, content)
     if "corpus/quality" in result:
-        rows = [r for r in read(stages["corpus/quality"], ("quality",)) if r["origin"] in truth]
+        rows = read(stages["corpus/quality"], ("quality",), truth)
         result["corpus/quality"]["auc"] = _auc(rows, truth)
     return result
 
@@ -100,21 +100,24 @@ _ORDER = (
 )
 
 
-def read(artifact: Artifact, columns: Iterable[str]) -> Rows:
-    """All records that went through a stage: `origin`, `reason` (None if kept) and more columns (None if absent)."""
+def read(artifact: Artifact, columns: Iterable[str], known: Collection[str]) -> Rows:
+    """The known records (by origin) that went through a stage: `origin`, `reason` (None if kept) and more columns (None if absent)."""
     wanted = ["origin", "reason", *columns]
     rows: Rows = []
     for folder in (artifact.kept, artifact.dropped):
         for frame in iter_parts(Path(folder)):
+            if frame.is_empty():
+                continue
             absent = [pl.lit(None).alias(c) for c in wanted if c not in frame.columns]
-            rows += frame.with_columns(absent).select(wanted).to_dicts()
+            mine = frame.filter(pl.col("origin").is_in(list(known)))
+            rows += mine.with_columns(absent).select(wanted).to_dicts()
     return rows
 
 
 def _filter(rule: Filter, artifact: Artifact, truth: dict[str, dict[str, Any]]) -> dict[str, Any]:
     asked = []
-    for row in read(artifact, rule.columns):
-        if row["origin"] in truth and (acted := rule.acted(row)) is not None:
+    for row in read(artifact, rule.columns, truth):
+        if (acted := rule.acted(row)) is not None:
             asked.append((truth[row["origin"]]["defect"], acted))
     wrong = Counter(defect for defect, acted in asked if acted and defect not in rule.defects)
     found = {d: [sum(a for e, a in asked if e == d), sum(e == d for e, _ in asked)] for d in rule.defects}
@@ -141,7 +144,7 @@ def _scores(
 
 def domain(rows: Rows, truth: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The domain label against truth; texts of no single domain (adverts, splices of both) are not asked about."""
-    pairs = [(truth[r["origin"]]["domain"], r["domain"]) for r in rows if r["origin"] in truth]
+    pairs = [(truth[r["origin"]]["domain"], r["domain"]) for r in rows]
     asked = [(is_, said) for is_, said in pairs if is_ and said is not None]
     hits = sum(is_ == DOMAIN == said for is_, said in asked)
     wrong = Counter(is_ for is_, said in asked if said == DOMAIN != is_)
@@ -154,7 +157,6 @@ def duplicates(rows: Rows, truth: dict[str, dict[str, Any]], content: str) -> di
 
     Records belong to a group by truth, or because their contents are equal: the sample repeats short pieces.
     """
-    rows = [r for r in rows if r["origin"] in truth]
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:

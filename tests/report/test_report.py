@@ -1,0 +1,250 @@
+"""The report: hostile text comes out escaped, numbers come from manifests, what is absent is said so."""
+
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from aquilamed import report
+from aquilamed.records import write_json, write_parts
+from aquilamed.report.gather import Run, StageView
+from aquilamed.workspace import Artifact, Workspace
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \x1b[2J\u202e & \"quotes\" 'and' {{ 7*7 }}"
+LOSS = {"loss": [[1, 3.25], [2, 2.125]], "steps": 2, "tokens": 512, "tokens_per_second": 61.5, "method": "full"}
+METRICS: dict[str, dict[str, Any]] = {
+    "corpus/domain_labels": {
+        "agreement": {"answered": 90, "equal": 0.875, "kappa": 0.7421},
+        "annotator": {"kind": "offline", "name": "<b>rules</b>", "calls": 181, "errors": {"unsupported": 3}},
+    },
+    "corpus/mix1": {"tokens": 777, "tokens_by_source": {HOSTILE: 777}},
+    "pretrain/stage1": {
+        **LOSS,
+        "perplexity": {"before": {"zh": 41.5, "en": 25.25}, "after": {"zh": 33.5, "en": 22.75}},
+    },
+    "finetune": {**LOSS, "eval_loss": [[0, 2.625], [4, 2.375]], "best_step": 4, "rows": {"train": 93}},
+    "align": {
+        **LOSS,
+        "step0_loss": 0.69315,
+        "before": {"accuracy": 0.5, "margin": 0.0},
+        "after": {"accuracy": 0.8125, "margin": 0.0123},
+        "pairs": {"train": 40},
+        "measured_on": "validation",
+    },
+    "instruct/select": {
+        "composition": {"single_turn_QA_zh": 3, "multi_turn_QA_en": 1},
+        "composition_share": {"single_turn_QA_zh": 0.75, "multi_turn_QA_en": 0.25},
+        "paper_share": {"single_turn_QA_zh": 0.272},
+    },
+    "evaluate/knowledge": {
+        "results": [
+            {
+                "model": "align",
+                "task": "mmlu",
+                "n": 61,
+                "shots": 3,
+                "accuracy": 0.4375,
+                "stderr": 0.0521,
+                "chance": 0.25,
+            },
+            {"model": "base", "task": "cmb", "n": 0, "shots": 3, "accuracy": None, "stderr": None, "chance": None},
+        ]
+    },
+    "evaluate/pairwise": {
+        "judge": {"kind": "offline", "name": "rules", "rubric": "r"},
+        "comparisons": [
+            {
+                "model": "align",
+                "against": "reference",
+                "benchmark": "huatuo",
+                "n": 9,
+                "win": 4,
+                "tie": 3,
+                "loss": 1,
+                "unscored": 1,
+            }
+        ],
+    },
+    "evaluate/multiturn": {
+        "judge": {"kind": "offline", "name": "rules", "rubric": "r"},
+        "models": {
+            "align": {
+                "rounds": [
+                    {
+                        "round": 1,
+                        "n": 2,
+                        "unscored": 1,
+                        "fluency": 4.5,
+                        "relevance": 3,
+                        "completeness": 2,
+                        "proficiency": None,
+                    }
+                ],
+                "average": {
+                    "n": 2,
+                    "unscored": 1,
+                    "fluency": 4.5,
+                    "relevance": 3,
+                    "completeness": 2,
+                    "proficiency": None,
+                },
+            }
+        },
+    },
+}
+
+
+def rules(folder: Path) -> Artifact:
+    """A data stage that dropped hostile records."""
+    dropped = {"id": ["x", "y"], "origin": [HOSTILE, "b:2"], "text": [HOSTILE, "long " * 500]}
+    reasons = {"reason": ["rules.advert", "rules.advert"], "detail": [HOSTILE, "3 of 4 lines"]}
+    write_parts(folder / "dropped", pl.DataFrame(dropped | reasons))
+    counts = {"records_in": 1234, "records_kept": 1232, "records_dropped": 2, "reasons": {"rules.advert": 2}}
+    manifest = {
+        "fingerprint": "f" * 16,
+        "seconds": 75.0,
+        "attempts": 2,
+        "metrics": {},
+        "versions": {"polars": "9.9.9"},
+        **counts,
+    }
+    return Artifact("corpus/rules", folder, manifest)
+
+
+def run(tmp_path: Path, metrics: dict[str, dict[str, Any]]) -> Run:
+    views = [StageView("corpus/rules", "done", "", rules(tmp_path / "rules"))]
+    for name, values in metrics.items():
+        manifest = {"fingerprint": "a" * 16, "seconds": 2.0, "attempts": 1, "metrics": values, "versions": {}}
+        views.append(StageView(name, "done", "", Artifact(name, tmp_path / "none", manifest)))
+    views.append(StageView("corpus/dedup", "failed", f"ValueError: {HOSTILE}", None))
+    return Run("tiny", 42, "offline", tuple(views))
+
+
+def rendered(tmp_path: Path, metrics: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    report.render(run(tmp_path, metrics), tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    return page, json.loads((tmp_path / "report" / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_hostile_text_is_escaped(tmp_path: Path) -> None:
+    page, _ = rendered(tmp_path, METRICS)
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "<b>rules" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "{{ 7*7 }}" in html.unescape(page)
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert "long " * 40 in page
+    assert "long " * 80 not in page
+
+
+def test_the_page_reaches_for_nothing_outside(tmp_path: Path) -> None:
+    page, _ = rendered(tmp_path, METRICS)
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#)""", page)
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert page.count("<svg") == 7  # all but the quality histogram, which was not measured
+
+
+def test_numbers_come_from_the_manifests(tmp_path: Path) -> None:
+    page, summary = rendered(tmp_path, METRICS)
+    text = html.unescape(page)
+    for shown in (
+        *("1,234 in, 1,232 kept, 2 dropped", "25.25 → 22.75", "41.5 → 33.5", "2.625 → 2.375", "50.0 % → 81.2 %"),
+        *("0.69315", "43.8 ± 5.2 % (n = 61)", "56.40 % (Aquila-Med-Chat-DPO)", "87.5 %", "0.742", "unsupported 3"),
+        *("76 / 17.8 / 6.2", "9.9.9", "1:15", "two rule-based raters, not from an LLM", "Not a medical device"),
+    ):
+        assert shown in text, shown
+    assert summary["perplexity"]["base"] == {"zh": 41.5, "en": 25.25}
+    assert summary["perplexity"]["stage2"] is None
+    assert summary["sft"]["best"] == 2.375
+    assert summary["dpo"]["after"]["accuracy"] == 0.8125
+    assert summary["knowledge"][1]["accuracy"] is None
+    assert summary["stages"]["corpus/rules"]["reasons"] == {"rules.advert": 2}
+    assert summary["total_seconds"] == 75.0 + 2.0 * len(METRICS)
+
+
+def test_what_is_absent_is_said_and_never_made_up(tmp_path: Path) -> None:
+    page, summary = rendered(tmp_path, {})
+    assert "not measured" in page
+    assert "corpus/dedup: failed" in page
+    assert summary["filters"] == {}
+    assert summary["dpo"]["step0_loss"] is None
+    assert not re.search(r"NaN|\bNone\b", re.sub(r"<svg.*?</svg>", "", page, flags=re.S))
+
+
+def test_figures_that_have_nothing_left_to_show_go_away(tmp_path: Path) -> None:
+    rendered(tmp_path, METRICS)
+    figures = tmp_path / "report" / "figures"
+    names = {"overview", "composition", "losses", "perplexity", "pairwise", "rounds", "knowledge"}
+    assert {f.stem for f in figures.iterdir()} == names
+    first = {f.name: f.read_bytes() for f in figures.iterdir()}
+    rendered(tmp_path, METRICS)
+    assert {f.name: f.read_bytes() for f in figures.iterdir()} == first
+    rendered(tmp_path, {})
+    assert not list(figures.iterdir())
+
+
+@pytest.mark.parametrize("value", [{}, {"perplexity": {}}, {"perplexity": {"before": {"en": 2.0}}}, {"loss": []}])
+def test_half_written_metrics_are_tolerated(tmp_path: Path, value: dict[str, Any]) -> None:
+    rendered(tmp_path, dict.fromkeys(METRICS, value))
+
+
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace of which one stage is done, its manifest written by hand at the place where the runner would."""
+    from aquilamed.pipeline import states
+    from aquilamed.recipe import load_recipe
+
+    (tmp_path / "web.jsonl").write_text('{"text": "x"}\n', encoding="utf-8")
+    space = Workspace(tmp_path / "space")
+    space.root.mkdir()
+    recipe = {"name": "tiny", "sources": {"documents": {"sources": [{"name": "w", "path": "web.jsonl"}]}}, "sample": {}}
+    recipe["data_root"] = str(tmp_path)
+    (space.root / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    found = states(load_recipe(space.root / "recipe.yaml"), space)[0]
+    assert (found.name, found.state) == ("sample", "waiting")
+    assert found.fingerprint is not None
+    folder = space.folder("sample", found.fingerprint)
+    truth = {k: ["a"] for k in ("file", "origin", "defect", "of", "domain", "lang", "detail")} | {"record": [1]}
+    folder.mkdir(parents=True)
+    pl.DataFrame(truth).write_parquet(folder / "truth.parquet")
+    manifest = {
+        "fingerprint": found.fingerprint,
+        "finished": "t",
+        "seconds": 1.5,
+        "attempts": 1,
+        "metrics": {},
+        "versions": {},
+    }
+    write_json(folder / "manifest.json", manifest)
+    return space
+
+
+def test_write_uses_the_recipes_artefacts_and_is_skipped_when_nothing_changed(tmp_path: Path) -> None:
+    space = workspace(tmp_path)
+    page = report.write(space)
+    assert page == space.root / "report" / "index.html"
+    summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
+    assert summary["stages"]["sample"]["state"] == "done"
+    assert summary["stages"]["corpus/rules"]["state"] == "waiting"
+    before = page.stat().st_mtime_ns
+    code = (
+        "import sys; from pathlib import Path; from aquilamed import report; from aquilamed.workspace import Workspace;"
+        f"report.write(Workspace(Path({str(space.root)!r}))); print('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert page.stat().st_mtime_ns == before
+    manifest = next(space.root.glob("sample/*/manifest.json"))
+    write_json(manifest, json.loads(manifest.read_text()) | {"finished": "later"})
+    report.write(space)
+    assert page.stat().st_mtime_ns > before

@@ -1,0 +1,184 @@
+"""The terminal chat on a tiny random Llama: piped questions, history, its limits, and what reaches the terminal."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquilamed.config import Invalid, StageFailed
+from aquilamed.models import load_tokenizer, prepare_tokenizer, prompt_ids, save_model
+from aquilamed.serve.chat import NOTICE, Talk, chat, find, harmless
+from aquilamed.workspace import Workspace
+
+CONTEXT = 160
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random one-layer Llama with byte-level tokens."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(
+        ["user assistant"] * 9, trainers.BpeTrainer(vocab_size=280, special_tokens=special, initial_alphabet=alphabet)
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", unk_token="<|endoftext|>")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=CONTEXT,
+    )
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    save_model(LlamaForCausalLM(config), prepare_tokenizer(tokenizer), path)
+    return path
+
+
+def said(folder: Path, text: str, **settings: Any) -> str:
+    out = io.StringIO()
+    chat(str(folder), source=io.StringIO(text), sink=out, **{"max_new_tokens": 8, **settings})
+    return out.getvalue()
+
+
+def talk(folder: Path, **settings: Any) -> Talk:
+    defaults = {"system": None, "max_new_tokens": 8, "temperature": 0.0, "seed": 0}
+    return Talk(find(str(folder)), **(defaults | settings))
+
+
+def test_piped_questions_are_answered_after_the_notice(folder: Path) -> None:
+    text = said(folder, "hello\n\nwhat is a fever\n")
+    assert text.startswith(NOTICE)
+    assert "Not a medical device" in text
+    assert "no substitute for a doctor" in text
+    answers = text.removeprefix(NOTICE + "\n")
+    assert answers.count("\n") >= 2
+    assert answers.strip()
+    assert said(folder, "hello\n\nwhat is a fever\n") == text
+
+
+def test_exit_ends_and_reset_forgets(folder: Path) -> None:
+    assert said(folder, "/exit\nhello\n") == NOTICE + "\n"
+    once = said(folder, "hello\n").removeprefix(NOTICE + "\n")
+    twice = said(folder, "hello\n/reset\nhello\n").removeprefix(NOTICE + "\n")
+    assert twice == f"{once}(forgotten)\n{once}"
+
+
+def test_the_stream_is_what_the_model_generates(folder: Path) -> None:
+    from aquilamed.models import generate, load_model
+
+    t = talk(folder)
+    t.ask("hello")
+    streamed = "".join(t.stream()).strip()
+    config = find(str(folder))
+    question: list[Any] = [{"role": "user", "content": "hello"}]
+    assert generate(load_model(config), load_tokenizer(config), [question], max_new_tokens=8) == [streamed]
+    assert t.turns == [*question, {"role": "assistant", "content": streamed}]
+
+
+def test_sampling_depends_on_the_seed_alone(folder: Path) -> None:
+    hot = [said(folder, "hello\n", temperature=1.5, seed=s) for s in (1, 1, 2)]
+    assert hot[0] == hot[1]
+    assert hot[0] != hot[2]
+
+
+def test_the_oldest_turns_go_when_the_context_is_full_and_it_says_so(folder: Path) -> None:
+    t = talk(folder, system="brief")
+    notes = []
+    for number in range(12):
+        notes += t.ask(f"question {number}")
+        list(t.stream())
+        assert len(prompt_ids(t.tokenizer, [*t.system, *t.turns])) <= CONTEXT
+    assert notes
+    assert "forgotten" in notes[0]
+    assert t.turns[0]["role"] == "user"
+    assert t.turns[0]["content"] != "question 0"
+    assert "forgotten" in said(folder, "".join(f"question {n}\n" for n in range(12)))
+
+
+def test_a_question_longer_than_the_context_is_refused_and_the_talk_goes_on(folder: Path) -> None:
+    text = said(folder, "x " * 400 + "\nhello\n")
+    assert f"the model's context holds {CONTEXT}" in text
+    assert text.endswith(said(folder, "hello\n").removeprefix(NOTICE + "\n"))
+
+
+def test_control_characters_of_an_answer_never_reach_the_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert harmless("a\x1b[31mred\x07\r\n\tb\u202e\u0000发热") == "a[31mred\n\tb发热"
+    monkeypatch.setattr(Talk, "stream", lambda self: (c for c in "a\x1b]0;title\x07b"))
+    assert "a]0;titleb" in said(folder, "hello\n")
+
+
+def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_chat(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(io.StringIO):
+        def readline(self, size: int | None = -1, /) -> str:
+            line = super().readline()
+            if not line:
+                raise KeyboardInterrupt
+            return line
+
+    def stream(self: Talk) -> Any:
+        yield "half"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Talk, "stream", stream)
+    out = io.StringIO()
+    chat(str(folder), source=Interrupted("hello\n"), sink=out)
+    assert out.getvalue().endswith("half (stopped)\n")
+
+
+def test_stopping_early_ends_the_generation(folder: Path) -> None:
+    t = talk(folder, max_new_tokens=100)
+    t.ask("hello")
+    pieces = t.stream()
+    first = next(pieces)
+    pieces.close()
+    assert t.turns[-1]["role"] == "assistant"
+    assert len(t.turns[-1]["content"]) <= len(first)
+
+
+def test_a_failed_generation_is_told_and_does_not_hang(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    t = talk(folder)
+    t.ask("hello")
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(t.model, "generate", broken)
+    with pytest.raises(StageFailed, match="out of memory"):
+        list(t.stream())
+    assert t.turns == []
+
+
+def test_targets(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+
+    from aquilamed.workspace import Artifact
+
+    (tmp_path / "recipe.yaml").write_text(
+        f"name: t\nbase_model: {{path: {folder}}}\nsources: {{}}\nsample: {{}}\n", encoding="utf-8"
+    )
+    assert find(str(tmp_path)).path == str(folder)
+    (tmp_path / "ft" / "model").mkdir(parents=True)
+    done = types.SimpleNamespace(name="finetune", artifact=Artifact("finetune", tmp_path / "ft", {}))
+    monkeypatch.setattr(
+        "aquilamed.pipeline.states", lambda recipe, space: [done] if isinstance(space, Workspace) else []
+    )
+    assert find(str(tmp_path)).path == str(tmp_path / "ft" / "model")
+    assert find(f"{tmp_path}:finetune").path == str(tmp_path / "ft" / "model")
+    assert find(f"{tmp_path}:base").path == str(folder)
+    with pytest.raises(Invalid, match="finetune, and base"):
+        find(f"{tmp_path}:align")
+    with pytest.raises(Invalid, match="no such folder"):
+        chat(str(tmp_path / "nowhere"))
