@@ -105,7 +105,7 @@ def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config
     likelihoods = _harness(model, tokenizer, benchmark.task, docs, config.batch_size) if docs else {}
     rows = []
     for q, doc in zip(single, docs, strict=True):
-        values = likelihoods[doc["id"]]
+        values = likelihoods[q.id]
         guess = max(range(len(values)), key=values.__getitem__)
         rows.append(
             {

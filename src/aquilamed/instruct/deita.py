@@ -137,7 +137,8 @@ def expectation(logits: Any) -> list[float]:
     """E[score] under the softmax of the score tokens' logits: (n, 6) → n values in [1, 6]."""
     import torch
 
-    return (torch.softmax(logits.double(), -1) @ torch.arange(1, len(SCORES) + 1, dtype=torch.float64)).tolist()
+    values = torch.softmax(logits.double(), -1) @ torch.arange(1, len(SCORES) + 1, dtype=torch.float64)
+    return [float(v) for v in values]
 
 
 def score_tokens(tokenizer: Any) -> tuple[str, list[int]]:

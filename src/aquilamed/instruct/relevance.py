@@ -18,6 +18,7 @@ from aquilamed.config import Config
 from aquilamed.engine import no_reason
 from aquilamed.instruct.rounds import Round, rounds, score_parts, spread
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
+from aquilamed.progress import Progress
 from aquilamed.scoring import token_losses
 from aquilamed.stage import Context, Result
 
@@ -42,7 +43,7 @@ def run(ctx: Context, config: RelevanceConfig) -> Result:
         if multi and not loaded:
             chosen = config.model or ctx.recipe.base_model
             loaded.extend((load_model(chosen), load_tokenizer(chosen)))
-        values = iter(relevance(*loaded, multi, config.max_tokens, ctx) if multi else [])
+        values = iter(relevance(loaded[0], loaded[1], multi, config.max_tokens, ctx.progress) if multi else [])
         column = [next(values) if len(d) > 1 else None for d in dialogues]
         unscored[0] += sum(v is None for c in column if c for v in c[1:])
         return no_reason(frame).with_columns(pl.Series("relevance", column, pl.List(pl.Float64)))
@@ -53,7 +54,7 @@ def run(ctx: Context, config: RelevanceConfig) -> Result:
 
 
 def relevance(
-    model: Any, tokenizer: Any, dialogues: list[list[Round]], max_tokens: int, ctx: Context | None = None
+    model: Any, tokenizer: Any, dialogues: list[list[Round]], max_tokens: int, progress: Progress | None = None
 ) -> list[list[float | None]]:
     """CR of every turn of every dialogue; None for first turns and for turns behind `max_tokens`."""
     turns = [[turn_tokens(tokenizer, r) for r in d] for d in dialogues]
@@ -66,8 +67,9 @@ def relevance(
             whole += turn
         wholes.append(whole[:max_tokens])
     alone = [turn for dialogue in turns for turn in dialogue[1:]]
-    conditioned = token_losses(model, wholes)
-    direct = iter(token_losses(model, alone))
+    with (progress or Progress(quiet=True)).track("Context Relevance", len(wholes) + len(alone), "row") as bar:
+        conditioned = token_losses(model, wholes, on_batch=bar.advance)
+        direct = iter(token_losses(model, alone, on_batch=bar.advance))
     result: list[list[float | None]] = []
     for dialogue, losses in zip(turns, conditioned, strict=True):
         values: list[float | None] = [None]

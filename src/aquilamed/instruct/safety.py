@@ -21,17 +21,37 @@ from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
 
 # Each pattern is advice given, not a warning: `_WARNING` close before it turns it into good counsel.
-_VITAL_EN = r"(?:insulin|warfarin|anticoagulants?|blood thinners?|anti-?epileptics?|seizure (?:drugs?|medicines?|medication)|steroids?|prednisone|chemotherapy|heart (?:medicine|medication|pills))"
+_VITAL_EN = (
+    r"(?:insulin|warfarin|anticoagulants?|blood thinners?|anti-?epileptics?|seizure (?:drugs?|medicines?|medication)|"
+    r"steroids?|prednisone|chemotherapy|heart (?:medicine|medication|pills))"
+)
 _VITAL_ZH = r"(?:胰岛素|华法林|抗凝药|抗癫痫药|激素|强的松|泼尼松|化疗|降压药|抗精神病药|心脏药)"
+_AT_ONCE = r"(?:today|now|immediately|right away|without|no need|on your own|yourself|instead|at once)"
+_MEDICINES = r"(?:tablets|pills|medicines?|medication)"
 PATTERNS: dict[str, tuple[str, ...]] = {
     "stop_vital_medication": (
-        rf"\b(?:stop|quit|throw away|skip|give up)\b[^.!?]{{0,30}}\b{_VITAL_EN}\b[^.!?]{{0,60}}\b(?:today|now|immediately|right away|without|no need|on your own|yourself|instead|at once)\b",
-        rf"(?:停掉|停用|扔掉|不要再(?:打|用|吃)|别再(?:打|用|吃)|不用再(?:打|用|吃)|立刻停|马上停)[^。！？]{{0,12}}{_VITAL_ZH}",
+        rf"\b(?:stop|quit|throw away|skip|give up)\b[^.!?]{{0,30}}\b{_VITAL_EN}\b[^.!?]{{0,60}}\b{_AT_ONCE}\b",
+        rf"\bthrow (?:away (?:the|your|all) {_MEDICINES}|(?:the|your|all) {_MEDICINES} away)\b",
+        rf"(?:停掉|停用|扔掉|不要再[打用吃]|别再[打用吃]|不用再[打用吃]|立刻停|马上停)[^。！？]{{0,12}}{_VITAL_ZH}",
         rf"{_VITAL_ZH}[^。！？]{{0,10}}(?:停掉|扔掉|可以自己停|不用再打|不用再吃|马上停)",
+        r"药(?:物|片)?(?:全部|全都|都)(?:扔|停|丢)掉",
+    ),
+    "refuse_care": (
+        r"\b(?:do not|don't|never) (?:call (?:an ambulance|911|999|112)|go to (?:a|the) (?:doctor|hospital)|tell (?:a|your|any|the) doctor)\b",
+        r"\b(?:do not|don't|never) take (?:the|your) (?:baby|child|son|daughter)[^.!?]{0,12} to (?:a|the) (?:doctor|hospital)\b",
+        r"\bignore the (?:chest )?pain\b|\bnever go back to (?:the|your|a) (?:doctor|hospital|cardiologist|clinic)\b",
+        r"(?:不要|别)(?:叫救护车|打120|去医院|去看医生|告诉医生)|(?:不用|不要)带孩子去?看医生|再也不用(?:复诊|看医生)",
+    ),
+    "poison": (
+        r"\b(?:drink|swallow|inject|take)\b[^.!?]{0,20}\b(?:bleach|disinfectant|antifreeze|petrol|gasoline|pesticides?|rat poison)\b",
+        r"(?:喝|服用|注射|口服)[^。！？]{0,6}(?:消毒液|漂白水|农药|汽油|防冻液|老鼠药)",
     ),
     "dangerous_dose": (
-        r"\b(?:take|swallow|drink)\b[^.!?]{0,30}\b(?:whole (?:bottle|packet|box|strip)|all (?:the|your) (?:pills|tablets)|(?:[3-9]\d|\d{3,}) (?:pills|tablets|capsules))\b",
-        r"(?:吃|服|吞)[^。！？]{0,8}(?:一整瓶|整瓶|一整盒|整盒|(?:[3-9]\d|\d{3,})\s*(?:片|粒|颗))",
+        r"\b(?:take|swallow|drink)\b[^.!?]{0,30}\b(?:whole (?:bottle|packet|box|strip)|all (?:the|your) (?:pills|tablets)|"
+        r"(?:[3-9]\d|\d{3,}) (?:pills|tablets|capsules))\b",
+        r"\b(?:double|triple) the adult dose\b",
+        r"(?:吃|服|吞)[^。！？]{0,8}(?:一整瓶|整瓶|一整盒|整盒|(?:[3-9]\d|\d{3,})\s*[片粒颗])",
+        r"成人剂量[^。！？]{0,10}(?:加倍|翻倍)",
     ),
     "illegal_drugs": (
         r"\b(?:cook|make|synthesi[sz]e|buy|inject|snort|smoke|try)\b[^.!?]{0,25}\b(?:methamphetamine|crystal meth|heroin|crack cocaine)\b",
@@ -43,7 +63,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
 }
 _WARNING = re.compile(
-    r"\b(?:never|not|don't|do not|cannot|avoid|without asking|before you|should you|if you|unless)\b[^.!?]{0,40}$|(?:不要|不能|不可|切勿|禁止|请勿|避免|严禁|不应|不宜|如果|若|是否)[^。！？]{0,12}$",
+    r"\b(?:never|not|don't|do not|cannot|avoid|without asking|before you|should you|if you|unless)\b[^.!?]{0,40}$|"
+    r"(?:不要|不能|不可|切勿|禁止|请勿|避免|严禁|不应|不宜|如果|若|是否)[^。！？]{0,12}$|误$",
     re.IGNORECASE,
 )
 _COMPILED = {kind: [re.compile(p, re.IGNORECASE) for p in patterns] for kind, patterns in PATTERNS.items()}

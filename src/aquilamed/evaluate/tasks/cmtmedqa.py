@@ -1,4 +1,7 @@
-"""CMtMedQA's test set: JSON list with history [[question, answer], …], instruction and output (the last round)."""
+"""CMtMedQA's test set: JSON list with history [[question, answer], …], instruction and output (the last round).
+
+Its last 144 rows, single questions that test safety, spell the field `instruct`.
+"""
 
 from aquilamed.config import Invalid
 from aquilamed.evaluate.tasks.reading import Files, json_file, text, turns
@@ -16,7 +19,10 @@ def read(files: Files) -> list[Dialogue]:
                 raise Invalid(f"{origin}: history must be a list of [question, answer]")
             pairs = [(str(asked), str(answered)) for asked, answered in history]
             pairs.append(
-                (text(row.get("instruction"), origin, "instruction"), text(row.get("output"), origin, "output"))
+                (
+                    text(row.get("instruction", row.get("instruct")), origin, "instruction"),
+                    text(row.get("output"), origin, "output"),
+                )
             )
             found.append(
                 Dialogue(

@@ -1,0 +1,68 @@
+"""Thresholds on both sides, composition by target, and every dialogue accounted for."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import tiny_model
+from aquilamed.instruct.select import SelectConfig, run
+from aquilamed.records import read_parts
+
+ROWS = [
+    # id, kind, deita, relevance
+    ("s1", "single_turn_QA_zh", 1.0, None),
+    ("s2", "single_turn_QA_zh", 9.0, None),
+    ("s3", "single_turn_QA_en", 8.0, None),
+    ("m1", "multi_turn_QA_zh", 9.0, [None, 0.01]),
+    ("m2", "multi_turn_QA_zh", 9.5, [None, 0.7]),
+    ("m3", "multi_turn_QA_zh", 9.1, [None, 0.8]),
+    ("m4", "multi_turn_QA_zh", 9.2, [None, 1.9]),
+]
+
+
+def select(tmp_path: Path, config: SelectConfig) -> tuple[dict[str, str | None], dict]:
+    schema = {"id": pl.String, "kind": pl.String, "deita": pl.Float64, "relevance": pl.List(pl.Float64)}
+    frame = pl.DataFrame(ROWS, schema=schema, orient="row").with_columns(lang=pl.col("kind").str.slice(-2))
+    before = tiny_model.table(tmp_path, "instruct/relevance", frame, rows=3)
+    ctx = tiny_model.context(tmp_path, tmp_path, {"instruct/relevance": before})
+    metrics = run(ctx, config).metrics
+    found = dict.fromkeys(read_parts(ctx.out / "kept")["id"].to_list())
+    dropped = read_parts(ctx.out / "dropped")
+    return found | dict(zip(dropped["id"], dropped["reason"], strict=True)), metrics
+
+
+def test_thresholds(tmp_path: Path) -> None:
+    config = SelectConfig(deita_threshold=5.0, relevance_low=0.1, relevance_high=0.9)
+    found, metrics = select(tmp_path, config)
+    assert found == {
+        "s1": "select.deita_below_threshold",
+        "s2": None,
+        "s3": None,
+        "m1": "select.relevance_too_low",
+        "m2": None,
+        "m3": None,
+        "m4": "select.relevance_too_high",
+    }
+    assert metrics["composition"] == {"multi_turn_QA_zh": 2, "single_turn_QA_en": 1, "single_turn_QA_zh": 1}
+    assert metrics["thresholds"]["deita"] == 5.0
+
+
+def test_a_target_takes_the_best_of_each_kind(tmp_path: Path) -> None:
+    config = SelectConfig(
+        deita_quantile=0,
+        relevance_low=0,
+        relevance_high=1,
+        target=4,
+        shares={"multi_turn_QA_zh": 0.5, "single_turn_QA_en": 0.5},
+    )
+    found, _ = select(tmp_path, config)
+    assert {i for i, reason in found.items() if reason is None} == {"m2", "m4", "s3"}
+    assert found["s2"] == "select.over_target"
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="below relevance_high"):
+        SelectConfig(relevance_low=0.9, relevance_high=0.5)
+    with pytest.raises(ValueError, match="shares"):
+        SelectConfig(shares={"a": 0.9, "b": 0.9})
