@@ -6,6 +6,7 @@ token, so that the harness scores a question in one forward pass.
 """
 
 import json
+import logging
 import math
 import time
 from collections import defaultdict
@@ -187,9 +188,16 @@ def _harness(
             "metadata": {"version": 1},
         }
     )
-    lm = HFLM(
-        pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=model.config.max_position_embeddings
-    )
+
+    class QuietLM(HFLM):  # type: ignore[misc]
+        """The harness' own model class; our progress is the one that speaks."""
+
+        def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: Any = None) -> Any:
+            return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    length = model.config.max_position_embeddings
+    lm = QuietLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=length)
     output = lm_eval.simple_evaluate(
         model=lm,
         tasks=[harness_task],

@@ -1,0 +1,109 @@
+"""Pairwise and per-round judging: the order must not decide, and a failure is never a score."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquilamed.annotate import CallError, TurnScores, Verdict
+from aquilamed.evaluate import parity
+from aquilamed.evaluate.multiturn import ASPECTS, MultiturnConfig, _converse, summarise
+from aquilamed.evaluate.pairwise import judge_pairs
+from aquilamed.records import Dialogue, Message
+
+
+def dialogue(*texts: str) -> Dialogue:
+    messages: list[Message] = [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]  # type: ignore[typeddict-item]
+    return Dialogue("d", "s", "l", "o", "single_turn_QA_en", "en", messages)
+
+
+class Judge:
+    """Answers by a rule given to it."""
+
+    kind = name = "test"
+
+    def __init__(self, rule: Any) -> None:
+        self.rule = rule
+
+    def annotate(self, rubric: Any, items: list[dict[str, str]], round: int = 1) -> list[Any]:
+        return [self.rule(i) for i in items]
+
+
+ITEMS = [dialogue("q", "ref"), dialogue("q", "ref")]
+
+
+def outcomes(rule: Any) -> list[str]:
+    return [o for o, _ in judge_pairs(Judge(rule), ITEMS, ["long answer", "x"], ["short", "longer"])]  # type: ignore[arg-type]
+
+
+def test_a_judge_that_sees_the_answers_decides() -> None:
+    assert outcomes(lambda i: Verdict(winner="A" if len(i["answer_a"]) > len(i["answer_b"]) else "B")) == [
+        "win",
+        "loss",
+    ]
+    assert outcomes(lambda i: Verdict(winner="tie")) == ["tie", "tie"]
+
+
+def test_a_judge_that_sees_the_order_only_ties() -> None:
+    assert outcomes(lambda i: Verdict(winner="A")) == ["tie", "tie"]
+
+
+def test_a_failed_judgement_is_unscored_and_no_tie() -> None:
+    def fails_backwards(item: dict[str, str]) -> Any:
+        return CallError("timeout", "60 s") if item["answer_b"] == "x" else Verdict(winner="A")
+
+    assert outcomes(fails_backwards) == ["tie", "unscored"]
+
+
+class Writer:
+    """Answers with the number of turns it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[list[Message]]] = []
+
+    def get(self, conversations: list[list[Message]], label: str) -> list[str]:
+        self.seen.append([list(c) for c in conversations])
+        return [f"own {len(c)}" for c in conversations]
+
+
+@pytest.mark.parametrize(("history", "said"), [("own", "own 1"), ("gold", "a1")])
+def test_the_history_is_the_models_own_or_the_references(history: Any, said: str) -> None:
+    writer = Writer()
+    dialogues = [dialogue("q1", "a1", "q2", "a2"), dialogue("only", "one")]
+    rounds = _converse(writer, dialogues, MultiturnConfig(history=history))  # type: ignore[arg-type]
+    assert [(i, n) for i, n, _, _ in rounds] == [(0, 1), (1, 1), (0, 2)]
+    assert [m["content"] for m in writer.seen[1][0]] == ["q1", said, "q2"]
+
+
+def test_averages_leave_unscored_rounds_out() -> None:
+    good = TurnScores(fluency=4, relevance=5, completeness=2, proficiency=3).model_dump()
+    rows = [
+        {"round": 1, "error": None, **good},
+        {"round": 1, "error": "timeout", **dict.fromkeys(ASPECTS)},
+        {"round": 2, "error": "timeout", **dict.fromkeys(ASPECTS)},
+    ]
+    found = summarise(rows)
+    assert found["rounds"][0] == {"round": 1, "n": 1, "unscored": 1, **good}
+    assert found["rounds"][1]["fluency"] is None
+    assert found["average"]["n"] == 1
+
+
+def test_the_papers_numbers_stand_beside_ours() -> None:
+    result = {"model": "base", "task": "medqa", "n": 100, "shots": 3, "accuracy": 0.25, "stderr": 0.04, "chance": 0.25}
+    empty = {"model": "align", "task": "exam", "n": 0, "shots": 3, "accuracy": None, "stderr": None, "chance": None}
+    one, two = parity.beside([result, empty])
+    assert (one["accuracy"], one["paper"], one["paper_model"]) == (25.0, 38.65, "Aquila")
+    assert (two["accuracy"], two["paper"]) == (None, None)
+
+
+def test_answers_of_models_are_kept(tmp_path: Path) -> None:
+    import tiny_model
+    from aquilamed.evaluate.contestants import Answers
+    from aquilamed.models import ModelConfig
+
+    ctx = tiny_model.context(tmp_path, tiny_model.build(tmp_path / "base"), {})
+    model = ModelConfig(path=str(tmp_path / "base"))
+    asked: list[list[Message]] = [[{"role": "user", "content": t}] for t in ("fever", "心脏")]
+    first = Answers(ctx, "base", model, max_new_tokens=4, batch_size=2).get(asked, "t")
+    again = Answers(ctx, "base", ModelConfig(path="gone"), max_new_tokens=4, batch_size=2)
+    assert again.get(asked[::-1], "t") == first[::-1]

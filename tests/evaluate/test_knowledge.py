@@ -1,0 +1,85 @@
+"""The harness' scores equal a direct computation; what cannot be scored is said, not counted as wrong."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import tiny_model
+from aquilamed.config import Invalid
+from aquilamed.evaluate.knowledge import KnowledgeConfig, prompt, run
+from aquilamed.evaluate.tasks import BenchmarkConfig, read_questions
+from aquilamed.models import ModelConfig, load_model, load_tokenizer
+from aquilamed.records import read_parts
+
+
+def question(number: int, answer: str = "B", **more: str) -> dict:
+    return {
+        "id": f"q{number}",
+        "lang": "zh" if number % 2 else "en",
+        "topic": "cardiology",
+        "question": f"{'问题' if number % 2 else 'Question'} {number}: which sign goes with fever?",
+        "options": {"A": "heart", "B": "water", "C": "发热", "D": "oxygen"},
+        "answer": answer,
+        "rationale": "",
+        "split": "test",
+        **more,
+    }
+
+
+def stage(tmp_path: Path, rows: list[dict], name: str = "out") -> SimpleNamespace:
+    (tmp_path / "exam.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    base = tmp_path / "base"
+    if not base.exists():
+        tiny_model.build(base)
+    ctx = tiny_model.context(tmp_path, base, {}, name)
+    benchmark = BenchmarkConfig(task="exam", path="exam.jsonl")
+    ctx.recipe.evaluate = SimpleNamespace(benchmarks=[benchmark])
+    ctx.recipe.data_folder = lambda: tmp_path
+    return ctx
+
+
+def test_predictions_are_those_of_a_direct_forward_pass(tmp_path: Path) -> None:
+    ctx = stage(tmp_path, [question(n, "ABCD"[n % 4]) for n in range(20)] + [question(20, "AC")])
+    (result,) = run(ctx, KnowledgeConfig(shots=1, batch_size=4)).metrics["results"]
+    assert (result["n"], result["unsupported"], result["chance"], result["shots"]) == (10, 1, 0.25, 1)
+    config = ModelConfig(path=str(tmp_path / "base"))
+    model, tokenizer = load_model(config), load_tokenizer(config)
+    questions = read_questions(ctx, ctx.recipe.evaluate.benchmarks[0])
+    rows = {r["id"]: r for r in read_parts(ctx.out / "predictions").to_dicts()}
+    right = 0
+    for q in (q for q in questions.test if len(q.answer) == 1):
+        text = prompt(q, questions.examples(q, 1))
+        head = tokenizer(text)["input_ids"]
+        for number, letter in enumerate("ABCD"):
+            ids = tokenizer(f"{text} {letter}")["input_ids"]
+            with torch.no_grad():
+                logs = torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), -1)
+            likelihood = sum(float(logs[p - 1, ids[p]]) for p in range(len(head), len(ids)))
+            assert rows[q.id]["loglikelihoods"][number] == pytest.approx(likelihood, abs=1e-3)
+        right += rows[q.id]["correct"]
+    assert result["accuracy"] == right / 10
+    assert set(result["shot_ids"]) <= {s.id for s in questions.shots}
+
+
+def test_two_runs_are_identical_and_a_finished_benchmark_is_not_scored_again(tmp_path: Path) -> None:
+    rows = [question(n) for n in range(14)]
+    first = stage(tmp_path, rows)
+    run(first, KnowledgeConfig(shots=0))
+    second = stage(tmp_path, rows, "again")
+    run(second, KnowledgeConfig(shots=0))
+    one, two = ((c.out / "predictions" / "part-00000.parquet").read_bytes() for c in (first, second))
+    assert one == two
+    kept = second.work / "results" / "base-0.json"
+    kept.write_text(kept.read_text().replace('"task": "exam"', '"task": "kept"'))
+    assert run(second, KnowledgeConfig(shots=0)).metrics["results"][0]["task"] == "kept"
+
+
+def test_a_prompt_over_the_context_is_refused(tmp_path: Path) -> None:
+    rows = [question(n) for n in range(14)]
+    rows[3]["question"] = "fever " * 600
+    rows[8]["question"] = "fever " * 600
+    with pytest.raises(Invalid, match=r"prompts are longer than the model's context of 512 tokens"):
+        run(stage(tmp_path, rows), KnowledgeConfig(shots=0))

@@ -1,0 +1,156 @@
+"""Judged pairs and truth against a wrong option: who is chosen, what is dropped, and that a seed decides the same again."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+import tiny_model
+from aquilamed.annotate import Answer, CallError, Verdict
+from aquilamed.config import Invalid, StageFailed
+from aquilamed.evaluate.tasks import BenchmarkConfig
+from aquilamed.prefer import objective, subjective
+from aquilamed.prefer.objective import ObjectiveConfig
+from aquilamed.prefer.subjective import SubjectiveConfig
+from aquilamed.records import read_parts
+from aquilamed.stage import Context
+
+ANSWERS = {
+    "better": "a much longer and better answer",
+    "worse": "short",
+    "tie": "ORIGINAL TIE",
+    "order": "order",
+    "fails": "fails",
+    "same": "original same",
+    "empty": " ",
+}
+
+
+class Doctor:
+    """Answers from a table; judges by length, with its moods."""
+
+    kind = name = "test"
+
+    def annotate(self, rubric: Any, items: list[dict[str, str]], round: int = 1) -> list[Any]:
+        return [self.answer(i) if rubric.name == "answer" else self.judge(i) for i in items]
+
+    def answer(self, item: dict[str, str]) -> Any:
+        topic = item["dialogue"].split()[-1]
+        return Answer(answer=ANSWERS[topic]) if topic in ANSWERS else CallError("timeout", "60 s")
+
+    def judge(self, item: dict[str, str]) -> Any:
+        a, b = item["answer_a"], item["answer_b"]
+        if "fails" in (a, b):
+            return CallError("bad_json", "no object")
+        if "order" in (a, b):
+            return Verdict(winner="A")
+        return Verdict(winner="tie" if len(a) == len(b) else "A" if len(a) > len(b) else "B")
+
+    def statistics(self) -> dict[str, Any]:
+        return {}
+
+
+class Judged(Context):
+    """A context with the test's annotator."""
+
+    def annotator(self) -> Any:
+        return Doctor()
+
+
+def sft_set(tmp_path: Path, annotator: bool = True) -> Context:
+    rows = [
+        {"id": t, "source": "s", "license": "CC0", "origin": f"f:{t}", "kind": "single_turn_QA_en", "lang": "en"}
+        | {"messages": [{"role": "user", "content": f"about {t}"}, {"role": "assistant", "content": f"original {t}"}]}
+        for t in [*ANSWERS, "unanswered"]
+    ]
+    before = tiny_model.table(tmp_path, "instruct/select", pl.DataFrame(rows))
+    ctx = tiny_model.context(tmp_path, tmp_path, {"instruct/select": before})
+    values = {f.name: getattr(ctx, f.name) for f in dataclasses.fields(Context)}
+    return Judged(**values) if annotator else ctx
+
+
+def test_subjective_pairs(tmp_path: Path) -> None:
+    ctx = sft_set(tmp_path)
+    result = subjective.run(ctx, SubjectiveConfig())
+    kept = {r["origin"]: r for r in read_parts(ctx.out / "kept").to_dicts()}
+    dropped = {r["origin"]: r["reason"] for r in read_parts(ctx.out / "dropped").to_dicts()}
+    assert set(kept) == {"f:better", "f:worse"}
+    assert kept["f:better"]["chosen"][0]["content"] == ANSWERS["better"]
+    assert kept["f:worse"]["chosen"][0]["content"] == "original worse", "the original answer may win"
+    assert dropped == {
+        "f:tie": "subjective.tie",
+        "f:order": "subjective.order_disagreement",
+        "f:fails": "subjective.call_failed",
+        "f:same": "subjective.identical",
+        "f:empty": "subjective.empty_answer",
+        "f:unanswered": "subjective.call_failed",
+    }
+    assert result.records_in == 8
+    assert (result.metrics["original_wins"], result.metrics["answer_wins"]) == (1, 1)
+
+
+def test_the_offline_annotator_cannot_answer(tmp_path: Path) -> None:
+    ctx = sft_set(tmp_path, annotator=False)
+    from aquilamed.annotate import AnnotatorConfig
+
+    ctx.recipe.annotator = AnnotatorConfig()  # type: ignore[misc]
+    with pytest.raises(StageFailed, match="writes no answers"):
+        subjective.run(ctx, SubjectiveConfig())
+
+
+def exam(tmp_path: Path) -> tuple[Context, ObjectiveConfig]:
+    stem = "A woman of {n} years has swelling of the left calf, a warm leg and pain after a flight of eleven hours; what is the most likely diagnosis for patient number {n}?"
+    rows = [
+        {"id": str(n), "lang": "en", "topic": "t", "question": stem.format(n=40 + n * n), "rationale": f"because {n}"}
+        | {"options": {"A": "deep vein thrombosis", "B": "gout", "C": "a muscle tear", "D": f"cellulitis {n}"}}
+        | {"answer": "ABCD"[n % 4], "split": "train"}
+        for n in range(12)
+    ]
+    leaked = "Which enzyme is measured first when a young man with drooling, fever and a muffled voice sits leaning forward in the emergency room?"
+    rows.append(
+        {
+            **rows[0],
+            "id": "leak",
+            "question": leaked,
+            "options": {"A": "amylase", "B": "lipase", "C": "none of them", "D": "both"},
+        }
+    )
+    rows.append({**rows[0], "id": "test", "split": "test"})
+    (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    (tmp_path / "bench.jsonl").write_text(json.dumps({**rows[12], "split": "test"}), encoding="utf-8")
+    ctx = tiny_model.context(tmp_path, tmp_path, {})
+    ctx.recipe.evaluate = SimpleNamespace(benchmarks=[BenchmarkConfig(task="exam", path="bench.jsonl")])  # type: ignore[misc]
+    ctx.recipe.data_folder = lambda: tmp_path  # type: ignore[method-assign]
+    return ctx, ObjectiveConfig(questions=["train.jsonl"])
+
+
+def test_objective_pairs(tmp_path: Path) -> None:
+    ctx, config = exam(tmp_path)
+    result = objective.run(ctx, config)
+    kept, dropped = read_parts(ctx.out / "kept"), read_parts(ctx.out / "dropped")
+    assert result.records_in == 13, "the test split is not looked at"
+    assert dropped["reason"].to_list() == ["objective.benchmark_overlap"]
+    for row in kept.to_dicts():
+        n = int(row["origin"].rsplit(":", 1)[1]) - 1
+        chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
+        assert chosen[0] == "ABCD"[n % 4]
+        assert rejected[0] in "ABCD"
+        assert rejected[0] != chosen[0]
+        assert "because" not in rejected
+    assert sum(result.metrics["styles"].values()) == kept.height == 12
+    again = tiny_model.context(tmp_path, tmp_path, {}, "again")
+    again.recipe.evaluate, again.recipe.data_folder = ctx.recipe.evaluate, ctx.recipe.data_folder  # type: ignore[misc, method-assign]
+    objective.run(again, config)
+    assert read_parts(again.out / "kept").equals(kept)
+
+
+def test_the_limit_and_an_empty_split(tmp_path: Path) -> None:
+    ctx, config = exam(tmp_path)
+    objective.run(ctx, config.model_copy(update={"limit": 5}))
+    assert read_parts(ctx.out / "kept").height == 5
+    with pytest.raises(Invalid, match="no question of split dev"):
+        objective.run(ctx, config.model_copy(update={"splits": ["dev"]}))
