@@ -8,11 +8,12 @@ import pytest
 
 from aquilamed import pipeline
 from aquilamed.config import Invalid, StageFailed
-from aquilamed.pipeline import conservation, enabled, states
+from aquilamed.pipeline import conservation, states
 from aquilamed.progress import Progress
 from aquilamed.recipe import Recipe, load_recipe
 from aquilamed.records import write_parts
 from aquilamed.stage import Context, Result, Stage
+from aquilamed.stages import enabled
 from aquilamed.workspace import Artifact, Workspace
 
 SENTENCE = "Hypertension is a chronic rise of arterial pressure that strains the heart"

@@ -18,6 +18,7 @@ INFRASTRUCTURE = {
     "report",
     "serve",
     "stage",
+    "stages",
     "workspace",
 }
 

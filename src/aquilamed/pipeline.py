@@ -1,4 +1,4 @@
-"""The stage table and the runner: skip what is done, continue what is half-written, check what was written.
+"""The runner: skip what is done, continue what is half-written, check what was written.
 
 `states` (behind `plan` and `status`) reads manifests and the recipe only; `run` does the work.
 """
@@ -17,162 +17,15 @@ from typing import Any, Literal
 import polars as pl
 
 from aquilamed.config import Config, Invalid, StageFailed
-from aquilamed.corpus import decontaminate, dedup, domain, language, mix, pack, pii, quality, rules, toxicity
 from aquilamed.engine.local import LocalEngine
-from aquilamed.evaluate import knowledge, multiturn, pairwise
-from aquilamed.instruct import clean, deita, relevance, safety, select
 from aquilamed.lineage import code_hash
 from aquilamed.models import find_model
-from aquilamed.prefer import objective, subjective
 from aquilamed.progress import Progress, duration
 from aquilamed.recipe import Recipe, save_recipe
 from aquilamed.records import count_rows, digest, parts, read_parts, write_atomic
-from aquilamed.sample import generate
-from aquilamed.sources import dialogues, documents
 from aquilamed.stage import SAMPLE, Context, Result, Stage, find_files, work_folder
-from aquilamed.train import align, finetune, pretrain
+from aquilamed.stages import BY_NAME, enabled, stage_config
 from aquilamed.workspace import Artifact, HashCache, Workspace
-
-
-def _benchmark_paths(recipe: Recipe) -> list[str]:
-    return [b.path for b in recipe.evaluate.benchmarks]
-
-
-def _benchmarked(name: str, run: Any, source: str) -> Stage:
-    return Stage(name, run, (source,), flow=(source,), uses=("evaluate.benchmarks",), files=_benchmark_paths)
-
-
-MODELS = ("pretrain/stage1", "pretrain/stage2", "finetune", "align")
-PREFERENCES = ("prefer/subjective", "prefer/objective")
-
-STAGES: tuple[Stage, ...] = (
-    Stage("sample", generate.run, records=False),
-    Stage("sources/documents", documents.run, files=lambda r: [s.path for s in _sources(r.sources.documents)]),
-    Stage("corpus/language", language.run, ("sources/documents",), flow=("sources/documents",)),
-    Stage("corpus/rules", rules.run, ("corpus/language",), flow=("corpus/language",)),
-    Stage("corpus/pii", pii.run, ("corpus/rules",), flow=("corpus/rules",)),
-    Stage("corpus/toxicity", toxicity.run, ("corpus/pii",), flow=("corpus/pii",)),
-    Stage("corpus/dedup", dedup.run, ("corpus/toxicity",), flow=("corpus/toxicity",)),
-    _benchmarked("corpus/decontaminate", decontaminate.run, "corpus/dedup"),
-    Stage("corpus/domain_labels", domain.run_labels, ("corpus/decontaminate",), uses=("annotator",)),
-    Stage(
-        "corpus/domain",
-        domain.run,
-        ("corpus/decontaminate", "corpus/domain_labels"),
-        flow=("corpus/decontaminate",),
-    ),
-    Stage("corpus/quality_labels", quality.run_labels, ("corpus/domain",), uses=("annotator",)),
-    Stage("corpus/quality", quality.run, ("corpus/domain", "corpus/quality_labels"), flow=("corpus/domain",)),
-    Stage("sources/dialogues", dialogues.run, files=lambda r: [s.path for s in _sources(r.sources.dialogues)]),
-    Stage("instruct/dedup", clean.run_dedup, ("sources/dialogues",), flow=("sources/dialogues",)),
-    _benchmarked("instruct/decontaminate", clean.run_decontaminate, "instruct/dedup"),
-    Stage("instruct/safety", safety.run, ("instruct/decontaminate",), flow=("instruct/decontaminate",)),
-    Stage("corpus/mix1", mix.run_stage1, ("corpus/domain",), flow=("corpus/domain",)),
-    Stage(
-        "corpus/mix2",
-        mix.run_stage2,
-        ("corpus/quality",),
-        optional=("instruct/safety",),
-        flow=("corpus/quality", "instruct/safety"),
-    ),
-    Stage("corpus/pack1", pack.run, ("corpus/mix1",), records=False, uses=("base_model",)),
-    Stage("corpus/pack2", pack.run, ("corpus/mix2",), records=False, uses=("base_model",)),
-    Stage("pretrain/stage1", pretrain.run, ("corpus/pack1",), records=False, uses=("base_model",)),
-    Stage(
-        "pretrain/stage2",
-        pretrain.run,
-        ("corpus/pack2",),
-        optional=("pretrain/stage1",),
-        records=False,
-        uses=("base_model",),
-    ),
-    Stage(
-        "instruct/deita", deita.run, ("instruct/safety",), flow=("instruct/safety",), uses=("base_model", "annotator")
-    ),
-    Stage("instruct/relevance", relevance.run, ("instruct/deita",), flow=("instruct/deita",), uses=("base_model",)),
-    Stage("instruct/select", select.run, ("instruct/relevance",), flow=("instruct/relevance",)),
-    Stage(
-        "finetune",
-        finetune.run,
-        ("instruct/select",),
-        optional=("pretrain/stage1", "pretrain/stage2"),
-        records=False,
-        uses=("base_model",),
-    ),
-    Stage(
-        "prefer/subjective",
-        subjective.run,
-        ("instruct/select",),
-        optional=("finetune",),
-        uses=("base_model", "annotator"),
-    ),
-    Stage(
-        "prefer/objective",
-        objective.run,
-        uses=("evaluate.benchmarks",),
-        files=lambda r: [*(r.prefer.objective.questions if r.prefer.objective else []), *_benchmark_paths(r)],
-    ),
-    Stage(
-        "align", align.run, optional=(*PREFERENCES, "finetune"), any_of=PREFERENCES, records=False, uses=("base_model",)
-    ),
-    Stage(
-        "evaluate/knowledge",
-        knowledge.run,
-        optional=MODELS,
-        records=False,
-        uses=("base_model", "evaluate.benchmarks"),
-        files=_benchmark_paths,
-    ),
-    Stage(
-        "evaluate/pairwise",
-        pairwise.run,
-        optional=MODELS,
-        records=False,
-        uses=("base_model", "evaluate.benchmarks", "annotator"),
-        files=_benchmark_paths,
-    ),
-    Stage(
-        "evaluate/multiturn",
-        multiturn.run,
-        optional=MODELS,
-        records=False,
-        uses=("base_model", "evaluate.benchmarks", "annotator"),
-        files=_benchmark_paths,
-    ),
-)
-BY_NAME = {stage.name: stage for stage in STAGES}
-
-
-def _sources(section: Any) -> list[Any]:
-    return section.sources if section else []
-
-
-def stage_config(recipe: Recipe, name: str) -> Config | None:
-    """A stage's section of the recipe: the keys mirror the stage names."""
-    config: Config | None = attrgetter(name.replace("/", "."))(recipe)
-    return config
-
-
-def enabled(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """The stages that the recipe asks for, in order, each with its inputs.
-
-    A stage is on when its section is not null, all inputs it needs are on, and one of its `any_of`.
-    """
-    on: dict[str, tuple[str, ...]] = {}
-    for stage in STAGES:
-        wants_sample = any(p.startswith(SAMPLE) for p in stage.files(recipe))
-        needed = (*stage.inputs, *(("sample",) if wants_sample else ()))
-        if wants_sample and recipe.sample is None:
-            raise Invalid(f"{stage.name.replace('/', '.')}: a sample:// path needs a `sample:` section in the recipe")
-        if stage_config(recipe, stage.name) is None or not all(name in on for name in needed):
-            continue
-        if stage.any_of and not any(name in on for name in stage.any_of):
-            continue
-        on[stage.name] = (*needed, *(name for name in stage.optional if name in on))
-    if not on:
-        raise Invalid("the recipe switches every stage off: give it `sources.documents` or `sources.dialogues`")
-    return on
-
 
 State = Literal["done", "running", "failed", "interrupted", "stale", "waiting"]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from aquilamed.models import home
-from aquilamed.pipeline import enabled, versions
+from aquilamed.pipeline import versions
 from aquilamed.recipe import Recipe
+from aquilamed.stages import enabled
 
 
 def estimates(recipe: Recipe) -> dict[str, Any]:

@@ -136,6 +136,13 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(canonical(value).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def to_schema(schema: pa.Schema) -> pl.Schema:
+    """An Arrow schema as Polars'."""
+    frame = pl.from_arrow(schema.empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame.schema
+
+
 def to_frame(records: Sequence[Record], kind: type) -> pl.DataFrame:
     """Records of one kind as a data frame with that kind's schema (also when there are none)."""
     table = pa.Table.from_pylist([asdict(r) for r in records], schema=SCHEMAS[kind])

@@ -7,14 +7,14 @@ import hashlib
 from collections import Counter
 from typing import Any, Literal
 
-import polars as pl
 from pydantic import Field
 
 from aquilamed.config import Config, Invalid
 from aquilamed.corpus.decontaminate import DecontaminateConfig, build_index, leaks
 from aquilamed.evaluate.tasks import benchmark_texts
 from aquilamed.evaluate.tasks.reading import LETTERS
-from aquilamed.records import PREFERENCE, REASON, Question, record_id, write_parts
+from aquilamed.prefer.pairs import write_pairs
+from aquilamed.records import Question, record_id
 from aquilamed.sources.questions import read_exam
 from aquilamed.stage import Context, Result
 
@@ -68,19 +68,14 @@ def run(ctx: Context, config: ObjectiveConfig) -> Result:
         if reason is None:
             styles[style] += 1
             letters[question.answer] += 1
-    return _write(
-        ctx, records, {"styles": dict(sorted(styles.items())), "answer_letters": dict(sorted(letters.items()))}
-    )
-
-
-def _write(ctx: Context, records: list[dict[str, Any]], metrics: dict[str, Any]) -> Result:
-    schema = pl.Schema(pl.from_arrow(PREFERENCE.empty_table()).schema) | {name: pl.String for name, _ in REASON}  # type: ignore[union-attr]
-    table = pl.DataFrame(records, schema=schema, orient="row").sort("id")
-    kept = table.filter(pl.col("reason").is_null()).drop("reason", "detail")
-    write_parts(ctx.out / "kept", kept)
-    write_parts(ctx.out / "dropped", table.filter(pl.col("reason").is_not_null()))
-    languages = dict(sorted(kept["lang"].value_counts().iter_rows()))
-    return Result({"pairs": kept.height, "languages": languages, **metrics}, records_in=table.height)
+    kept = write_pairs(ctx, records)
+    metrics = {
+        "pairs": kept.height,
+        "languages": dict(sorted(kept["lang"].value_counts().iter_rows())),
+        "styles": dict(sorted(styles.items())),
+        "answer_letters": dict(sorted(letters.items())),
+    }
+    return Result(metrics, records_in=len(records))
 
 
 def _hash(seed: int, what: str, record: str) -> int:

@@ -16,7 +16,8 @@ from aquilamed.config import Config, StageFailed
 from aquilamed.evaluate.contestants import Answers, dialogue_text
 from aquilamed.instruct.rounds import mean
 from aquilamed.models import ModelConfig
-from aquilamed.records import PREFERENCE, REASON, Message, read_parts, record_id, write_parts
+from aquilamed.prefer.pairs import write_pairs
+from aquilamed.records import Message, read_parts, record_id
 from aquilamed.stage import Context, Result
 
 
@@ -40,11 +41,7 @@ def run(ctx: Context, config: SubjectiveConfig) -> Result:
     answers = _answer(ctx, config, judge, [r["prompt"] for r in rows])
     decided = _decide(judge, rows, answers)
     records = [_record(row, answer, outcome) for row, answer, outcome in zip(rows, answers, decided, strict=True)]
-    schema = pl.Schema(pl.from_arrow(PREFERENCE.empty_table()).schema) | {name: pl.String for name, _ in REASON}  # type: ignore[union-attr]
-    table = pl.DataFrame(records, schema=schema, orient="row")
-    kept = table.filter(pl.col("reason").is_null()).drop("reason", "detail")
-    write_parts(ctx.out / "kept", kept)
-    write_parts(ctx.out / "dropped", table.filter(pl.col("reason").is_not_null()))
+    kept = write_pairs(ctx, records)
     return Result(_metrics(judge, rows, decided, kept), records_in=len(rows))
 
 
