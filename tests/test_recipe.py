@@ -7,6 +7,7 @@ import yaml
 
 from aquilamed.config import Invalid
 from aquilamed.recipe import Recipe, load_recipe, save_recipe
+from aquilamed.records import digest
 
 GOOD = """\
 name: small
@@ -109,3 +110,12 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, list):
         return [t for v in value for t in _texts(v)]
     return [value] if isinstance(value, str) else []
+
+
+def test_a_saved_recipe_has_the_same_fingerprint(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD))
+    again = load_recipe(write(tmp_path, save_recipe(recipe)))
+    assert recipe.pretrain.stage1 is not None
+    assert again.pretrain.stage1 is not None
+    assert digest(again.pretrain.stage1.identity()) == digest(recipe.pretrain.stage1.identity())
+    assert digest(again.align.identity()) == digest(recipe.align.identity())  # type: ignore[union-attr]

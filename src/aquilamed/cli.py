@@ -73,9 +73,13 @@ def run(
     loaded = load_recipe(recipe, overrides)
     space = Workspace(workspace or Path("workspaces") / loaded.name)
     progress = Progress()
-    pipeline.run(loaded, space, progress, until=until, only=only, workers=workers)
-    if only is None:
-        progress.say(f"Report: {report.write(space)}")
+    try:
+        pipeline.run(loaded, space, progress, until=until, only=only, workers=workers)
+        if only is None:
+            progress.say(f"Report: {report.write(space)}")
+    except KeyboardInterrupt:  # caught here because typer would turn it into a bare "Aborted."
+        progress.say("Interrupted: run the same command again to continue.")
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -247,7 +251,7 @@ def _terminated(*_: Any) -> None:
 
 
 def main() -> None:
-    """Entry point: turns our two exceptions and Ctrl-C into messages and exit codes."""
+    """Entry point: turns our two exceptions into messages and exit codes."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app(standalone_mode=True)
@@ -257,9 +261,6 @@ def main() -> None:
     except StageFailed as error:
         typer.echo(f"failed: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: run the same command again to continue", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

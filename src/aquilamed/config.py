@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 class Config(BaseModel):
     """Base of every stage's config. Unknown keys are errors; the text under a field is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # Defaults are validated too: an int given for a float would otherwise change the fingerprint of a saved recipe.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
 
     volatile: ClassVar[frozenset[str]] = frozenset()
     """Fields that cannot change a result (concurrency, time-outs, budgets): left out of fingerprints."""
