@@ -14,11 +14,12 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aquilamed.config import StageFailed
 from aquilamed.records import parts, write_json
@@ -110,12 +111,8 @@ class Workspace:
         with (self.root / "lock").open("a+") as f:
             f.seek(0)
             holder = f.read().strip()
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StageFailed(
-                    f"{self.root}: another run holds this workspace ({holder}); wait for it or stop it"
-                ) from None
+            if not _acquire(f):
+                raise StageFailed(f"{self.root}: another run holds this workspace ({holder}); wait for it or stop it")
             if holder:
                 say(f"Took over the lock of a run that died ({holder}).")
             f.truncate(0)
@@ -136,6 +133,18 @@ class Workspace:
         except OSError:
             return True
         return False
+
+
+def _acquire(file: IO[str], attempts: int = 5) -> bool:
+    """Take the lock; tried for half a second, because `locked` holds it for a moment when it looks."""
+    for _ in range(attempts):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
 
 
 def file_hash(path: Path) -> str:
