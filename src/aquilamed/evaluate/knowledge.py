@@ -5,6 +5,8 @@ question, options, and a cue; the model's answer is the option letter of highest
 token, so that the harness scores a question in one forward pass.
 """
 
+import contextlib
+import io
 import json
 import logging
 import math
@@ -189,23 +191,18 @@ def _harness(
         }
     )
 
-    class QuietLM(HFLM):  # type: ignore[misc]
-        """The harness' own model class; our progress is the one that speaks."""
-
-        def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: Any = None) -> Any:
-            return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
-
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     length = model.config.max_position_embeddings
-    lm = QuietLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=length)
-    output = lm_eval.simple_evaluate(
-        model=lm,
-        tasks=[harness_task],
-        bootstrap_iters=0,
-        log_samples=True,
-        random_seed=0,
-        numpy_random_seed=0,
-        torch_random_seed=0,
-    )
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=length)
+    with contextlib.redirect_stderr(io.StringIO()):  # the harness draws bars that cannot be switched off
+        output = lm_eval.simple_evaluate(
+            model=lm,
+            tasks=[harness_task],
+            bootstrap_iters=0,
+            log_samples=True,
+            random_seed=0,
+            numpy_random_seed=0,
+            torch_random_seed=0,
+        )
     (samples,) = output["samples"].values()
     return {s["doc"]["id"]: [float(r[0]) for r in s["filtered_resps"]] for s in samples}
