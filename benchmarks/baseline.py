@@ -1,4 +1,4 @@
-"""Where the time goes on one core: corpus kernels in MB of text per CPU-second, and Context Relevance against two passes per turn.
+"""Where the time goes: corpus kernels in MB of text per CPU-second, and Context Relevance against two passes per turn.
 
     make bench        prints one JSON object as its last line
 
@@ -61,10 +61,10 @@ def corpus_rates() -> dict[str, float]:
     frame = pl.DataFrame({"id": [f"{n:06d}" for n in range(len(texts))], "text": texts})
     megabytes = sum(len(t.encode()) for t in texts) / 1e6
     steps = {
-        "language": lambda f: language.kernel(f, language.LanguageConfig()),
-        "rules": lambda f: rules.kernel(f, rules.RulesConfig()),
-        "pii": lambda f: pii.kernel(f, pii.PiiConfig()),
-        "toxicity": lambda f: toxicity.kernel(f, toxicity.ToxicityConfig()),
+        "language": lambda f: language.check(f, language.LanguageConfig()),
+        "rules": lambda f: rules.check(f, rules.RulesConfig()),
+        "pii": lambda f: pii.check(f, pii.PiiConfig()),
+        "toxicity": lambda f: toxicity.check(f, toxicity.ToxicityConfig()),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(ROUNDS):

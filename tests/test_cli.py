@@ -86,3 +86,9 @@ def test_status_imports_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_doctor_looks_at_the_machine(tmp_path: Path) -> None:
+    found = json.loads(aquilamed("doctor", "--json", cwd=tmp_path).stdout)
+    assert found["cores"] >= 1
+    assert found["torch"][0].isdigit()
