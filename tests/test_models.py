@@ -7,7 +7,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "train"))
 import tiny_model as tiny
-
 from aquilamed import fetch, models
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import ModelConfig, find_model, generate, load_model, load_tokenizer

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 import tiny_model as tiny
-
 from aquilamed.config import StageFailed
 from aquilamed.corpus import pack
 from aquilamed.corpus.pack import PackConfig, PackedRows

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-import tiny_model as tiny
 
+import tiny_model as tiny
 from aquilamed.config import StageFailed
 from aquilamed.train import align
 from aquilamed.train.align import AlignConfig

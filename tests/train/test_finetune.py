@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import tiny_model as tiny
 
+import tiny_model as tiny
 from aquilamed.config import StageFailed
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
 from aquilamed.train import batches, common, finetune

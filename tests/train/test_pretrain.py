@@ -4,8 +4,8 @@ import itertools
 from pathlib import Path
 
 import pytest
-import tiny_model as tiny
 
+import tiny_model as tiny
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.corpus import pack
 from aquilamed.corpus.pack import PackConfig, PackedRows
