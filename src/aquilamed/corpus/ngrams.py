@@ -1,41 +1,159 @@
-"""Texts as hashed n-grams: what deduplication and decontamination compare.
+"""Texts as hashed tokens and n-grams: what deduplication, decontamination and the repetition rules compare.
 
-A token is one Han character or one word of another script. Hashes are 64-bit, the same in every process and on every
-machine (Python's own `hash` is salted), and n-grams are computed with numpy, not as strings.
+A token is one Han character or one word of another script, normalised (NFKC, lower case). Hashes are 64-bit and the same
+in every process and on every machine; they are computed with numpy for a whole batch of texts, never as strings.
 """
 
 import re
 import unicodedata
-import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+
+from aquilamed.corpus.characters import TABLE, Batch, Bits, batch, classes, classify
 
 Hashes = npt.NDArray[np.uint64]
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{HAN}]|[^\W_{HAN}]+")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_MOST_CACHED = 2_000_000
+_INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 2**64))
+_SLICE = 1 << 18  # characters worked on at once: what fits the processor's cache
+_IS_HAN, _IS_WORD, _IS_SPACE, _IS_SLOW = (np.uint8(1 << bit) for bit in range(4))
 
 
-class _Known(dict[str, int]):
-    """Token → 64-bit hash; the lowest bit says whether it is a Han character."""
+@dataclass(frozen=True)
+class TokenBatch:
+    """The tokens of some texts, one text after the other.
 
-    def __missing__(self, token: str) -> int:
-        if len(self) > _MOST_CACHED:
-            self.clear()
-        data = token.encode("utf-8", "surrogatepass")
-        wide = zlib.crc32(data) << 32 | zlib.crc32(data, 0x5BD1E995)
-        self[token] = value = wide & ~1 | ("\u3400" <= token < "\ufb00" and len(token) == 1)
-        return value
+    Args:
+        hashes: uint64, one per token; the lowest bit says whether it is a Han character.
+        starts: int64 (texts + 1), where each text's tokens start in `hashes`.
+        texts: uint64 (texts), a hash of each normalised text, punctuation included, the width of blanks not.
+        lengths: int64 (texts), characters that are not blanks.
+    """
 
+    hashes: Hashes
+    starts: npt.NDArray[np.int64]
+    texts: Hashes
+    lengths: npt.NDArray[np.int64]
 
-_known = _Known()
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many tokens each text has."""
+        return np.diff(self.starts)
 
 
 def normalise(text: str) -> str:
     """NFKC (full width becomes half width) and lower case."""
     return unicodedata.normalize("NFKC", text).lower()
+
+
+def tokenise(texts: Sequence[str]) -> TokenBatch:
+    """The hashed tokens of texts."""
+    parts = [_tokenise(part) for part in _slices(texts)] or [_tokenise([])]
+    sizes = np.concatenate([part.counts for part in parts])
+    return TokenBatch(
+        np.concatenate([part.hashes for part in parts]),
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
+        np.concatenate([part.texts for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+    )
+
+
+def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = size = 0
+    for end, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= _SLICE:
+            yield texts[start:end]
+            start, size = end, 0
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _tokenise(texts: Sequence[str]) -> TokenBatch:
+    chars, bits = _characters(texts)
+    values, (powers, inverses) = _values().take(chars.codes, mode="clip"), _powers(len(bits))
+    word, solid = (bits & _IS_WORD) > 0, (bits & _IS_SPACE) == 0
+    # A piece is a word or any other character that is no blank; blanks have the value 0 and add nothing to a sum.
+    inner = word.copy()
+    inner[1:] &= word[:-1]
+    inner[:1] = False
+    places = np.flatnonzero(solid & ~inner)
+    pieces = mix(np.add.reduceat(values * powers, places) * inverses[places]) if len(places) else np.empty(0, np.uint64)
+    firsts = np.searchsorted(places, np.append(chars.starts, len(bits)))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(pieces * powers[: len(pieces)], dtype=np.uint64)])
+    whole = mix((sums[firsts[1:]] - sums[firsts[:-1]]) * inverses[firsts[:-1]])
+    kinds = bits[places]
+    is_token = (kinds & (_IS_HAN | _IS_WORD)) > 0
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_token)])
+    hashes = (pieces & ~np.uint64(1)) | ((kinds & _IS_HAN) > 0)
+    return TokenBatch(hashes[is_token], before[firsts], whole, chars.count(solid))
+
+
+def _characters(texts: Sequence[str]) -> tuple[Batch, Bits]:
+    """The characters of texts and their classes, those that normalisation does not map one to one written out."""
+    chars = batch(texts)
+    bits = classify(chars.codes, _classes())
+    slow = np.flatnonzero(bits & _IS_SLOW)
+    if not len(slow):
+        return chars, bits
+    clean = list(texts)
+    for number in np.unique(chars.owners(slow)).tolist():
+        clean[number] = normalise(clean[number])
+    chars = batch(clean)
+    return chars, classify(chars.codes, _classes())
+
+
+@cache
+def _normal() -> npt.NDArray[np.uint32]:
+    """Code point → the code point that it becomes; 0xffffffff when it becomes several or joins its neighbour."""
+    table = np.arange(TABLE, dtype=np.uint32)
+    for code in range(TABLE):
+        char = chr(code)
+        clean = normalise(char)
+        joins = unicodedata.combining(char) or 0x1100 <= code < 0x1200
+        if len(clean) != 1 or joins:
+            table[code] = 0xFFFFFFFF
+        elif clean != char:
+            table[code] = ord(clean)
+    return table
+
+
+@cache
+def _classes() -> Bits:
+    normal = _normal()
+    slow = normal == 0xFFFFFFFF
+    table = classes((f"[{HAN}]", rf"[[\p{{L}}\p{{N}}]--[{HAN}]]", r"\s"))
+    return np.where(slow, table | _IS_SLOW, table[np.where(slow, 0, normal)])
+
+
+@cache
+def _values() -> Hashes:
+    """Code point → the hash of what it becomes; 0 for blanks."""
+    normal = np.where(_normal() == 0xFFFFFFFF, np.arange(TABLE, dtype=np.uint32), _normal())
+    values = mix(normal.astype(np.uint64) + _MULTIPLIER)
+    values[(_classes() & _IS_SPACE) > 0] = 0
+    return values
+
+
+@cache
+def _some_powers(size: int) -> tuple[Hashes, Hashes]:
+    def powers(base: np.uint64) -> Hashes:
+        factors = np.full(size, base, dtype=np.uint64)
+        factors[0] = 1
+        return np.multiply.accumulate(factors)
+
+    return powers(_MULTIPLIER), powers(_INVERSE)
+
+
+def _powers(size: int) -> tuple[Hashes, Hashes]:
+    """At least so many powers of the multiplier, modulo 2^64, and of its inverse."""
+    forward, backward = _some_powers(1 << max(size, 2 * _SLICE).bit_length())
+    return forward[:size], backward[: size + 1]
 
 
 def tokens(text: str) -> list[str]:
@@ -45,7 +163,7 @@ def tokens(text: str) -> list[str]:
 
 def token_hashes(words: list[str]) -> Hashes:
     """A hash per token."""
-    return np.fromiter(map(_known.__getitem__, words), dtype=np.uint64, count=len(words))
+    return tokenise([" ".join(words)]).hashes
 
 
 def is_han(hashes: Hashes) -> npt.NDArray[np.bool_]:

@@ -1,34 +1,46 @@
 """Stage corpus/rules: documents that rules can tell are no good text (paper, section 2, step 4).
 
 A rule is a function from a text (and the config) to a detail sentence, or None. The first rule that speaks names the
-reason. What a rule needs is looked for in a whole batch at once with Polars; Python sees only the candidates.
+reason. A whole batch is sieved first, by character classes, fixed strings and compressibility; the rules themselves see
+only texts that they might speak against.
 """
 
-import re
-import zlib
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import zstandard
 from pydantic import Field
 
 from aquilamed.config import Config
-from aquilamed.corpus.cues import ADVERT, MEDIA, MOJIBAKE, NAVIGATION
-from aquilamed.corpus.ngrams import normalise, tokens
+from aquilamed.corpus.anchors import Anchors
+from aquilamed.corpus.characters import batch, classes, classify, run_starts
+from aquilamed.corpus.cues import ADVERT, MEDIA, MOJIBAKE, NAVIGATION, SUSPECT
+from aquilamed.corpus.ngrams import ngram_hashes, tokenise
 from aquilamed.engine import no_reason
 from aquilamed.records import iter_parts
 from aquilamed.stage import Context, Result
 
-TOKENS = r"\p{Han}|[[\p{L}\p{N}\p{M}]--\p{Han}]+"
-# Not letters, digits, blanks or the punctuation of ordinary Chinese and English prose.
-_SPECIAL = r"""[^\p{L}\p{M}\p{N}\s.,;:!?'"()\-–—/%&+=°·…，。；：！？、“”‘’（）《》〈〉「」『』【】～]"""
-_RUN = r"[.,;:!?'\"\-–—/%&+=°·…，。；：！？、～]{4,}"
-_SENTENCE_OR_LINE = re.compile(r"[\n。！？]+|(?<=[.!?])\s+")
+# Han; other letters, digits and marks; blanks; what is no letter, digit, blank or punctuation of ordinary prose;
+# punctuation that stands alone in prose; letters that broken encodings are full of.
+_HAN, _WORD, _BLANK, _SPECIAL, _PUNCTUATION, _SUSPECT = (np.uint8(1 << bit) for bit in range(6))
+_PATTERNS = (
+    r"\p{Han}",
+    r"[[\p{L}\p{N}\p{M}]--\p{Han}]",
+    r"\s",
+    r"""[^\p{L}\p{M}\p{N}\s.,;:!?'"()\-–—/%&+=°·…，。；：！？、“”‘’（）《》〈〉「」『』【】～]""",
+    r"""[.,;:!?'"\-–—/%&+=°·…，。；：！？、～]""",
+    SUSPECT,
+)
+_RUN = 4  # so many punctuation marks in a row are special characters
+_BREAKS = ("。", "！", "？", ". ", "! ", "? ")
 _NGRAM = 8
-# A text with much repetition shrinks below this under zlib; prose stays at 0.45 to 0.6. Exact counts for the rest only.
-_COMPRESSED = 0.45
-Rule = Callable[[str, int], str | None]
+# A text with much repetition shrinks below this under zstd's fastest level but one; four of five texts do not.
+_COMPRESSED = 0.72
 
 
 class RulesConfig(Config):
@@ -61,76 +73,136 @@ def run(ctx: Context, config: RulesConfig) -> Result:
     return Result({"tokens_kept": kept})
 
 
-def count_tokens(text: pl.Expr) -> pl.Expr:
-    """Han characters plus words of other scripts, of a text column."""
-    return text.fill_null("").str.count_matches(TOKENS).cast(pl.Int64)
+def count_tokens(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Han characters plus words of other scripts, of each text."""
+    return _count(texts).tokens
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Per text: tokens, characters that are not blanks, special ones among them, suspects of broken encoding."""
+
+    tokens: npt.NDArray[np.int64]
+    solid: npt.NDArray[np.int64]
+    special: npt.NDArray[np.int64]
+    suspect: npt.NDArray[np.int64]
+
+
+def _count(texts: Sequence[str]) -> _Counts:
+    chars = batch(texts)
+    bits = classify(chars.codes, classes(_PATTERNS))
+    token = (bits & _HAN) > 0
+    token |= run_starts((bits & _WORD) > 0)
+    blank = (bits & _BLANK) > 0
+    special = chars.count((bits & _SPECIAL) > 0)
+    # Blanks do not interrupt a run of punctuation, the end of a text does.
+    solid = ~blank
+    solid[chars.ends] = True
+    places = np.flatnonzero(solid)
+    in_run = _in_long_runs((bits[places] & _PUNCTUATION) > 0)
+    special += np.bincount(chars.owners(places[in_run]), minlength=len(texts))
+    return _Counts(chars.count(token), chars.count(solid) - 1, special, chars.count((bits & _SUSPECT) > 0))
+
+
+def _in_long_runs(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Places within runs of at least `_RUN` chosen ones."""
+    starts = chosen[: len(chosen) - _RUN + 1].copy()
+    for step in range(1, _RUN):
+        starts &= chosen[step : len(chosen) - _RUN + 1 + step]
+    found = np.flatnonzero(starts)
+    return np.unique((found[:, None] + np.arange(_RUN)).ravel())
 
 
 def check(frame: pl.DataFrame, config: RulesConfig) -> pl.DataFrame:
     """The kernel."""
-    text = pl.col("text").fill_null("")
-    solid = text.str.replace_all(r"\s+", "").str.len_chars()
-    runs = solid - text.str.replace_all(r"\s+", "").str.replace_all(_RUN, "").str.len_chars()
-    cues = {name: set_.kinds_in(text) >= set_.fewest for name, set_ in _CUES.items() if getattr(config, name)}
-    seen = frame.select(
-        count_tokens(pl.col("text")).alias("tokens"),
-        ((text.str.count_matches(_SPECIAL) + runs) / pl.max_horizontal(solid, pl.lit(1))).alias("special"),
-        **cues,
-    )
-    verdicts = [
-        _verdict(t or "", row, config)
-        for t, row in zip(frame["text"].to_list(), seen.iter_rows(named=True), strict=True)
-    ]
+    texts = [t or "" for t in frame["text"].to_list()]
+    seen = _count(texts)
+    verdicts: list[tuple[str, str] | None] = [None] * len(texts)
+    squeeze = zstandard.ZstdCompressor(level=-1)
+    repetitive = []
+    for number, (text, tokens, special, suspect) in enumerate(
+        zip(
+            texts,
+            seen.tokens.tolist(),
+            (seen.special / np.maximum(seen.solid, 1)).tolist(),
+            seen.suspect.tolist(),
+            strict=True,
+        )
+    ):
+        data = text.encode("utf-8", "surrogatepass")
+        verdicts[number] = _verdict(text, data, tokens, special, suspect, config)
+        if verdicts[number] is None and len(squeeze.compress(data)) < _COMPRESSED * len(data):
+            repetitive.append(number)
+    for number, verdict in zip(repetitive, _repetition([texts[n] for n in repetitive], config), strict=True):
+        verdicts[number] = verdict
     return no_reason(frame).with_columns(
-        seen["tokens"],
+        pl.Series("tokens", seen.tokens, pl.Int64),
         pl.Series("reason", [v and f"rules.{v[0]}" for v in verdicts], pl.String),
         pl.Series("detail", [v and v[1] for v in verdicts], pl.String),
     )
 
 
-def _verdict(text: str, seen: dict[str, float], config: RulesConfig) -> tuple[str, str] | None:
-    """(rule, detail) of the first rule that speaks."""
-    count = int(seen["tokens"])
-    if count < config.min_tokens:
-        return "too_few_tokens", f"{count} tokens < {config.min_tokens}"
-    if config.max_tokens is not None and count > config.max_tokens:
-        return "too_many_tokens", f"{count} tokens > {config.max_tokens}"
-    for name, rule in _CUES.items():
-        # Broken encoding comes before its symptom, the special characters.
-        if seen.get(name) and (detail := rule(text, count)):
+def _verdict(
+    text: str, data: bytes, tokens: int, special: float, suspect: int, config: RulesConfig
+) -> tuple[str, str] | None:
+    """(rule, detail) of the first rule that speaks, repetition aside."""
+    if tokens < config.min_tokens:
+        return "too_few_tokens", f"{tokens} tokens < {config.min_tokens}"
+    if config.max_tokens is not None and tokens > config.max_tokens:
+        return "too_many_tokens", f"{tokens} tokens > {config.max_tokens}"
+    # Broken encoding comes before its symptom, the special characters.
+    if config.mojibake and MOJIBAKE.possible({"suspect": suspect}, tokens) and (detail := MOJIBAKE(text, tokens)):
+        return "mojibake", detail
+    found = _anchors().at_most(data)
+    for name, cues in _CUES.items():
+        mine = {kind: found[kind] for kind in cues.kinds if kind in found}
+        if mine and getattr(config, name) and cues.possible(mine, tokens) and (detail := cues(text, tokens, mine)):
             return name, detail
-    if seen["special"] > config.special_characters:
-        return "special_characters", f"special characters {seen['special']:.0%} > {config.special_characters:.0%}"
-    return _repetition(text, config)
-
-
-def _repetition(text: str, config: RulesConfig) -> tuple[str, str] | None:
-    data = text.encode("utf-8", "surrogatepass")
-    if len(zlib.compress(data, 1)) > _COMPRESSED * len(data):
-        return None
-    if (share := repeated_lines(text)) > config.repeated_lines:
-        return "repeated_lines", f"repeated lines {share:.0%} of the text > {config.repeated_lines:.0%}"
-    if (share := repeated_ngrams(text)) > config.repeated_ngrams:
-        return "repeated_ngrams", f"repeated {_NGRAM}-grams {share:.0%} > {config.repeated_ngrams:.0%}"
+    if special > config.special_characters:
+        return "special_characters", f"special characters {special:.0%} > {config.special_characters:.0%}"
     return None
+
+
+@cache
+def _anchors() -> Anchors:
+    return Anchors({kind: pattern for cues in _CUES.values() for kind, pattern in cues.kinds.items()})
+
+
+def _repetition(texts: Sequence[str], config: RulesConfig) -> list[tuple[str, str] | None]:
+    verdicts: list[tuple[str, str] | None] = []
+    for text, ngrams in zip(texts, repeated_ngrams(texts), strict=True):
+        if (share := repeated_lines(text)) > config.repeated_lines:
+            verdicts.append(("repeated_lines", f"repeated lines {share:.0%} of the text > {config.repeated_lines:.0%}"))
+        elif ngrams > config.repeated_ngrams:
+            verdicts.append(("repeated_ngrams", f"repeated {_NGRAM}-grams {ngrams:.0%} > {config.repeated_ngrams:.0%}"))
+        else:
+            verdicts.append(None)
+    return verdicts
 
 
 def repeated_lines(text: str) -> float:
     """Share of the characters that stand in a line or sentence that came before; at least two such lines, else 0."""
-    lines = [line.strip() for line in _SENTENCE_OR_LINE.split(text)]
+    for mark in _BREAKS:
+        text = text.replace(mark, "\n")
+    lines = text.split("\n")
+    if len(lines) - len(set(lines)) < 2:
+        return 0.0
+    lines = [line.strip() for line in lines]
     counts = Counter(line for line in lines if len(line) > 3)
     again = sum((n - 1) * len(line) for line, n in counts.items())
     repeats = sum(n - 1 for n in counts.values())
     return again / sum(map(len, lines)) if repeats >= 2 else 0.0
 
 
-def repeated_ngrams(text: str) -> float:
-    """Share of the 8-grams of tokens that occurred before; 0 for fewer than 32 tokens."""
-    words = tokens(normalise(text))
-    if len(words) < 32:
-        return 0.0
-    grams = [" ".join(words[i : i + _NGRAM]) for i in range(len(words) - _NGRAM + 1)]
-    return 1 - len(set(grams)) / len(grams)
+def repeated_ngrams(texts: Sequence[str]) -> list[float]:
+    """For each text the share of its 8-grams of tokens that occurred before; 0 for fewer than 32 tokens."""
+    tokens = tokenise(texts)
+    grams = ngram_hashes(tokens.hashes, _NGRAM)
+    shares = []
+    for start, count in zip(tokens.starts.tolist(), tokens.counts.tolist(), strict=False):
+        mine = grams[start : start + count - _NGRAM + 1]
+        shares.append(1 - len(np.unique(mine)) / len(mine) if count >= 32 else 0.0)
+    return shares
 
 
-_CUES = {"mojibake": MOJIBAKE, "advert": ADVERT, "media_residue": MEDIA, "boilerplate": NAVIGATION}
+_CUES = {"advert": ADVERT, "media_residue": MEDIA, "boilerplate": NAVIGATION}
