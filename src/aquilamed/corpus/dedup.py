@@ -1,18 +1,15 @@
 """Stage corpus/dedup: exact and near duplicates (paper, section 2, step 3).
 
-Exact: equal hash of the normalised text. Near: MinHash signatures (rensa), LSH buckets, then the *true* Jaccard of the
-shingle sets. Latin text is shingled by `word_shingle` words, Chinese by `character_shingle` characters.
+Exact: equal hash of the normalised text. Near: MinHash signatures, LSH buckets, then the *true* Jaccard similarity of
+the shingle sets. Latin text is shingled by `word_shingle` words, Chinese by `character_shingle` characters.
 
-Of duplicates the longest stays, then the lowest id. A document goes only if it is itself similar to one that stays;
-plain union-find would also drop the far end of a chain A~B~C, which nothing kept resembles.
+Of duplicates the longest stays, then the one of best quality (a `quality` column), then the lowest id.
 
-Memory: 4 × `permutations` bytes per document for signatures, plus the shingles of documents with a candidate.
+Steps, each a set of tasks for the engine: sign the parts; sort the texts; look through each band's buckets; fetch the
+shingles of texts with a candidate; compare; write. Memory per text is about 30 bytes, the rest stays on disk.
 """
 
-import hashlib
-import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,17 +20,17 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from aquilamed.config import Config
-from aquilamed.corpus.ngrams import Hashes, is_han, ngram_hashes, normalise, token_hashes, tokens
+from aquilamed.corpus import minhash
+from aquilamed.corpus.minhash import NONE, ROW, Numbers, Pairs
 from aquilamed.engine import Counts, no_reason
-from aquilamed.records import iter_parts, write_atomic, write_part
+from aquilamed.records import write_part
 from aquilamed.stage import Context, Result
 
 Texts = Callable[[pl.DataFrame], list[str]]
-_SEED = 42  # of the permutations; candidates are verified, so it decides nothing that the recipe's seed should
 _SLACK = 0.15
 """A signature may underestimate the Jaccard: with 128 permutations its standard error is 0.035 at 0.8."""
-_NEIGHBOURS = 12
-"""In an LSH bucket each document is compared with the best 12 and with the 12 before it: linear, also in huge buckets."""
+_BUCKET_TEXTS = 1 << 20  # texts whose buckets one task sorts
+_VERDICT = np.dtype([("row", "<u4"), ("kept", "S16"), ("jaccard", "<f4"), ("exact", "?")])
 
 
 class DedupConfig(Config):
@@ -68,158 +65,63 @@ class Duplicate(NamedTuple):
     jaccard: float
 
 
-@dataclass(frozen=True)
-class Signatures:
-    """What is known of texts without having them: rows in the order of reading."""
-
-    ids: list[str]
-    lengths: npt.NDArray[np.int64]
-    exact: Hashes
-    minhash: npt.NDArray[np.uint32]
-    """[texts, permutations]"""
-    shingles: npt.NDArray[np.int64]
-    """How many different shingles each text has."""
-
-
-def shingles(text: str, config: DedupConfig) -> Hashes:
-    """The sorted, distinct shingle hashes of a normalised text; a text shorter than a shingle is one itself."""
-    hashes = token_hashes(tokens(text))
-    sizes = (config.word_shingle, config.character_shingle)
-    han = is_han(hashes)
-    grams = []
-    for n, mine in zip(sizes, (~han, han), strict=True):
-        found = ngram_hashes(hashes, n)
-        grams.append(found[mine[: len(found)]])
-    both = np.unique(np.concatenate(grams))
-    return both if len(both) else ngram_hashes(hashes, max(len(hashes), 1))
-
-
-def sign(ids: Sequence[str], texts: Sequence[str], config: DedupConfig) -> Signatures:
-    """The signatures of some texts."""
-    clean = [" ".join(normalise(t).split()) for t in texts]
-    digests = [hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in clean]
-    exact = np.frombuffer(b"".join(digests), dtype=np.uint64).copy()
-    sets = [shingles(t, config) for t in clean] if config.near else [np.empty(0, np.uint64) for _ in clean]
-    return Signatures(
-        list(ids),
-        np.array([len(t) for t in clean], dtype=np.int64),
-        exact,
-        _minhash(sets, config.permutations),
-        np.array([len(s) for s in sets], dtype=np.int64),
-    )
-
-
-def _minhash(sets: list[Hashes], permutations: int) -> npt.NDArray[np.uint32]:
-    from rensa import RMinHash
-
-    offsets = np.zeros(len(sets) + 1, dtype=np.uint64)
-    np.cumsum([len(s) for s in sets], out=offsets[1:])
-    flat = np.concatenate(sets) if sets else np.empty(0, np.uint64)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, permutations, _SEED)
-    return np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(sets), permutations)
-
-
 def find_duplicates(ids: Sequence[str], texts: Sequence[str], config: DedupConfig | None = None) -> list[Duplicate]:
-    """The duplicates among texts in memory, each dropped id once."""
+    """The duplicates among texts in memory, each dropped id once, sorted by it."""
     config = config or DedupConfig()
-    by_id = dict(zip(ids, texts, strict=True))
-    return resolve(sign(ids, texts, config), config, lambda wanted: ((i, by_id[i]) for i in wanted))
+    signed = minhash.sign(ids, texts, None, config)
+    order, ranks, leaders = _sort(signed.rows)
+    pairs = np.empty(0, dtype=np.uint64)
+    for keys in signed.bands if config.near else ():
+        usable = (keys > 0) & (ranks != NONE)
+        found = minhash.bucket_pairs(keys[usable], ranks[usable])
+        alike = minhash.alike(found, order, lambda: signed.sketch, config.threshold - _SLACK)
+        pairs = minhash.distinct(np.concatenate([pairs, alike]))
+    wanted, left, right = _numbered(pairs, order)
+    shingles, starts = minhash.distinct_shingles([texts[i] for i in wanted.tolist()], config)
+    near = minhash.decide(pairs, minhash.similarities(left, right, shingles, starts), config.threshold)
+    verdicts = _verdicts(signed.rows, order, leaders, near)
+    found_ = [
+        Duplicate(ids[v["row"]], v["kept"].decode(), "exact" if v["exact"] else "near", float(v["jaccard"]))
+        for v in verdicts
+    ]
+    return sorted(found_)
 
 
-def resolve(
-    signatures: Signatures, config: DedupConfig, fetch: Callable[[set[str]], Iterable[tuple[str, str]]]
-) -> list[Duplicate]:
-    """Decide from signatures; `fetch` gives (id, text) of the few texts that must be compared truly."""
-    ids = signatures.ids
-    order = sorted(range(len(ids)), key=lambda i: (-int(signatures.lengths[i]), ids[i]))
-    first: dict[int, int] = {}
-    found = []
-    unique = []
-    for i in order:
-        leader = first.setdefault(int(signatures.exact[i]), i)
-        if leader == i:
-            unique.append(i)
-        else:
-            found.append((i, Duplicate(ids[i], ids[leader], "exact", 1.0)))
-    near = _near(signatures, np.array(unique, dtype=np.int64), config, fetch) if config.near else {}
+def _sort(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """The rows best first, each row's rank (NONE for exact copies), and for each row the one that stays for it."""
+    order = minhash.best_first(rows)
+    leaders = minhash.exact_leaders(rows["text"], order)
+    ranks = np.empty(len(rows), dtype=np.uint32)
+    ranks[order] = np.arange(len(rows), dtype=np.uint32)
+    ranks[leaders != np.arange(len(rows), dtype=np.uint32)] = NONE
+    return order, ranks, leaders
+
+
+def _numbered(pairs: Pairs, order: npt.NDArray[np.uint32]) -> tuple[Numbers, Numbers, Numbers]:
+    """The rows that occur in pairs, sorted, and each pair's two places among them."""
+    better, worse = (order[side].astype(np.int64) for side in minhash.split(pairs))
+    wanted = np.union1d(better, worse)
+    return wanted, np.searchsorted(wanted, better), np.searchsorted(wanted, worse)
+
+
+def _verdicts(
+    rows: npt.NDArray[np.void],
+    order: npt.NDArray[np.uint32],
+    leaders: npt.NDArray[np.uint32],
+    near: dict[int, tuple[int, float]],
+) -> npt.NDArray[np.void]:
+    """`_VERDICT` of every row that goes, in row order."""
+    kept = leaders.astype(np.int64)
+    jaccard = np.ones(len(rows), dtype=np.float32)
+    for rank, (other, similarity) in near.items():
+        kept[order[rank]], jaccard[order[rank]] = order[other], similarity
+    gone = np.flatnonzero(kept != np.arange(len(rows)))
+    result = np.zeros(len(gone), dtype=_VERDICT)
+    result["row"], result["jaccard"] = gone, jaccard[gone]
+    result["exact"] = leaders[gone] != gone
     # What an exact copy stood for may itself be near to something better: name the one that really stays.
-    final = {ids[d]: Duplicate(ids[d], ids[k], "near", j) for d, (k, j) in near.items()}
-    for _, duplicate in found:
-        better = final.get(duplicate.kept)
-        final[duplicate.dropped] = duplicate._replace(kept=better.kept) if better else duplicate
-    return [final[i] for i in sorted(final)]
-
-
-def _near(
-    signatures: Signatures,
-    order: npt.NDArray[np.int64],
-    config: DedupConfig,
-    fetch: Callable[[set[str]], Iterable[tuple[str, str]]],
-) -> dict[int, tuple[int, float]]:
-    """Row that goes → (row that stays, Jaccard)."""
-    pairs = _candidates(signatures, order, config)
-    wanted = {signatures.ids[int(i)] for i in np.unique(pairs)}
-    sets = {i: shingles(" ".join(normalise(t).split()), config) for i, t in fetch(wanted)} if wanted else {}
-    better: dict[int, list[int]] = {}
-    for a, b in pairs.tolist():
-        better.setdefault(b, []).append(a)
-    dropped: dict[int, tuple[int, float]] = {}
-    for row in order.tolist():
-        best: tuple[int, float] | None = None
-        for other in sorted(better.get(row, ())):
-            if other not in dropped:
-                similarity = jaccard(sets[signatures.ids[row]], sets[signatures.ids[other]])
-                if similarity >= config.threshold and (best is None or similarity > best[1]):
-                    best = (other, similarity)
-        if best:
-            dropped[row] = best
-    return dropped
-
-
-def jaccard(a: Hashes, b: Hashes) -> float:
-    """Shared among all shingles of two sorted, distinct sets."""
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / max(len(a) + len(b) - shared, 1)
-
-
-def _candidates(signatures: Signatures, order: npt.NDArray[np.int64], config: DedupConfig) -> npt.NDArray[np.int64]:
-    """Pairs (better row, worse row) that share an LSH bucket and whose signatures agree enough, without repeats."""
-    usable = order[signatures.shingles[order] > 0]
-    rank = np.arange(len(usable))
-    width = config.permutations // config.bands
-    found = np.empty((0, 2), dtype=np.int64)
-    for band in range(config.bands):
-        part = np.ascontiguousarray(signatures.minhash[usable, band * width : (band + 1) * width])
-        _, bucket = np.unique(part.view([("", part.dtype)] * width).ravel(), return_inverse=True)
-        by_bucket = np.lexsort((rank, bucket))
-        pairs = usable[by_bucket[_neighbours(bucket[by_bucket])]]
-        # Sieved band by band: templated text fills whole buckets with pairs that are not alike.
-        found = np.unique(np.concatenate([found, pairs[_alike(signatures, pairs, config.threshold - _SLACK)]]), axis=0)
-    return found
-
-
-def _neighbours(bucket: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Pairs of places (earlier, later) in a sorted list of bucket numbers that are to be compared."""
-    place = np.arange(len(bucket))
-    starts = np.searchsorted(bucket, bucket)
-    pairs = [np.empty((0, 2), dtype=np.int64)]
-    for step in range(_NEIGHBOURS):
-        for other in (starts + step, place - 1 - step):
-            good = (other >= starts) & (other < place)
-            pairs.append(np.stack([other[good], place[good]], axis=1))
-    return np.unique(np.concatenate(pairs), axis=0)
-
-
-def _alike(signatures: Signatures, pairs: npt.NDArray[np.int64], least: float) -> npt.NDArray[np.bool_]:
-    """Which pairs' signatures agree in at least that share; in slices, to bound memory."""
-    good = np.zeros(len(pairs), dtype=np.bool_)
-    for start in range(0, len(pairs), 100_000):
-        part = pairs[start : start + 100_000]
-        same = signatures.minhash[part[:, 0]] == signatures.minhash[part[:, 1]]
-        small, large = np.sort(signatures.shingles[part], axis=1).T
-        # Sets of very different sizes cannot reach the threshold, whatever the signatures say.
-        good[start : start + 100_000] = (same.mean(axis=1) >= least) & (small >= (least + _SLACK) * large)
-    return good
+    result["kept"] = rows["id"][kept[kept[gone]]]
+    return result
 
 
 def document_texts(frame: pl.DataFrame) -> list[str]:
@@ -233,62 +135,144 @@ def run(ctx: Context, config: DedupConfig) -> Result:
 
 
 def dedup_stage(ctx: Context, config: DedupConfig, source: str, texts: Texts) -> Result:
-    """Sign each part (resumable), decide once, then write each part's kept and dropped records."""
-    inputs = ctx.inputs[source].kept_parts()
-    folder = ctx.work / "signatures"
-    jobs = [(p, folder / f"{n:05d}.npz", config, texts) for n, p in enumerate(inputs)]
-    ctx.engine.run(_sign_part, jobs, ctx.work / "signed", "dedup: signatures")
-    signatures = _load([job[1] for job in jobs], config)
-    fetch = partial(_fetch, ctx.inputs[source].kept, texts)
-    duplicates = {d.dropped: d for d in resolve(signatures, config, fetch)}
-    return write_verdicts(ctx, inputs, duplicates)
+    """The stage for any kind of record; every step resumes where it was stopped."""
+    inputs, work = ctx.inputs[source].kept_parts(), ctx.work
+    signed = [work / "signatures" / f"{n:05d}" for n in range(len(inputs))]
+    jobs = [(p, folder, config, texts) for p, folder in zip(inputs, signed, strict=True)]
+    ctx.engine.run(_sign_part, jobs, work / "signed", "dedup: signatures")
+    rows = np.concatenate([np.zeros(0, ROW), *(np.load(f / "rows.npy") for f in signed)])
+    order, ranks, leaders = _sort(rows)
+    starts = np.cumsum([0, *(len(np.load(f / "rows.npy", mmap_mode="r")) for f in signed)]).tolist()
+    near: dict[int, tuple[int, float]] = {}
+    if config.near and len(rows):
+        near = _near(ctx, config, inputs, texts, starts, order, ranks)
+    verdicts = _verdicts(rows, order, leaders, near)
+    np.save(work / "verdicts.npy", verdicts)
+    writes = [
+        (p, ctx.out, n, work / "verdicts.npy", start) for n, (p, start) in enumerate(zip(inputs, starts, strict=False))
+    ]
+    ctx.engine.run(_write_part, writes, work / "written", "dedup: writing")
+    exact = int(verdicts["exact"].sum())
+    return Result({"exact": exact, "near": len(verdicts) - exact})
 
 
 def _sign_part(job: tuple[Path, Path, DedupConfig, Texts]) -> Counts:
-    source, target, config, texts = job
+    source, folder, config, texts = job
     frame = pl.read_parquet(source, glob=False)
-    signed = sign(frame["id"].to_list(), texts(frame), config)
-    buffer = io.BytesIO()
-    names = np.array(signed.ids, dtype=np.str_)
-    np.savez(
-        buffer, ids=names, lengths=signed.lengths, exact=signed.exact, minhash=signed.minhash, shingles=signed.shingles
-    )
-    write_atomic(target, buffer.getvalue())
+    quality = frame["quality"].to_list() if "quality" in frame.columns else None
+    signed = minhash.sign(frame["id"].to_list(), texts(frame), quality, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in (("rows", signed.rows), ("bands", signed.bands), ("sketch", signed.sketch)):
+        np.save(folder / f"{name}.npy", array)
     return {"signed": frame.height}
 
 
-def _load(files: list[Path], config: DedupConfig) -> Signatures:
-    loaded = [np.load(f) for f in files]
-    empty = sign([], [], config)
+def _near(
+    ctx: Context,
+    config: DedupConfig,
+    inputs: list[Path],
+    texts: Texts,
+    starts: list[int],
+    order: npt.NDArray[np.uint32],
+    ranks: npt.NDArray[np.uint32],
+) -> dict[int, tuple[int, float]]:
+    """Rank that goes → (rank that stays, Jaccard)."""
+    work = ctx.work
+    np.save(work / "order.npy", order)
+    np.save(work / "ranks.npy", ranks)
+    signed = work / "signatures"
+    _append(work / "sketch.npy", (len(order), config.permutations), np.uint8, signed.glob("*/sketch.npy"))
+    buckets = -(-len(order) // _BUCKET_TEXTS)
+    jobs = [(work, band, bucket, buckets, config) for band in range(config.bands) for bucket in range(buckets)]
+    ctx.engine.run(_find_pairs, jobs, work / "banded", "dedup: candidates")
+    pairs = np.empty(0, dtype=np.uint64)
+    for job in jobs:
+        pairs = minhash.distinct(np.concatenate([pairs, np.load(_pairs_file(*job[:3]))]))
+    wanted, left, right = _numbered(pairs, order)
+    np.save(work / "wanted.npy", wanted)
+    cuts = zip(inputs, starts[:-1], starts[1:], strict=True)
+    fetch = [(p, work, n, a, b, config, texts) for n, (p, a, b) in enumerate(cuts)]
+    ctx.engine.run(_shingle_part, fetch, work / "shingled", "dedup: shingles")
+    sizes = [np.load(f) for f in sorted((work / "shingles").glob("*.sizes.npy"))]
+    begins = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
+    _append(work / "shingles.npy", (int(begins[-1]),), np.uint32, (work / "shingles").glob("*.shingles.npy"))
+    jaccard = np.zeros(len(pairs))
+    with ctx.progress.track("dedup: comparing", total=len(pairs), unit="pair") as bar:
+        for at in range(0, len(pairs), 1 << 13):
+            # Opened anew for each slice: pages that were read are given back.
+            shingles = np.load(work / "shingles.npy", mmap_mode="r")
+            cut = slice(at, at + (1 << 13))
+            jaccard[cut] = minhash.similarities(left[cut], right[cut], shingles, begins)
+            bar.advance(len(left[cut]))
+    return minhash.decide(pairs, jaccard, config.threshold)
 
-    def column(name: str) -> npt.NDArray[np.generic]:
-        return np.concatenate([getattr(empty, name), *(part[name] for part in loaded)])
 
-    ids = [i for part in loaded for i in part["ids"].tolist()]
-    return Signatures(ids, column("lengths"), column("exact"), column("minhash"), column("shingles"))  # type: ignore[arg-type]
-
-
-def _fetch(folder: Path, texts: Texts, wanted: set[str]) -> Iterable[tuple[str, str]]:
-    for part in iter_parts(folder):
-        mine = part.filter(pl.col("id").is_in(list(wanted)))
-        yield from zip(mine["id"].to_list(), texts(mine), strict=True)
+def _append(target: Path, shape: tuple[int, ...], dtype: type, files: Iterator[Path]) -> None:
+    """One array file from many, in the order of their names."""
+    with target.open("wb") as out:
+        np.lib.format.write_array_header_1_0(
+            out, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+        )
+        for file in sorted(files):
+            out.write(np.load(file).tobytes())
 
 
-def write_verdicts(ctx: Context, inputs: list[Path], duplicates: dict[str, Duplicate]) -> Result:
-    """Write every part's kept and dropped records; metrics count the kinds."""
-    reasons = {i: f"dedup.{d.kind}" for i, d in duplicates.items()}
-    details = {i: f"copy of {d.kept}, Jaccard {d.jaccard:.2f}" for i, d in duplicates.items()}
-    with ctx.progress.track("dedup: writing", total=len(inputs), unit="part") as bar:
-        for number, path in enumerate(inputs):
-            frame = no_reason(pl.read_parquet(path, glob=False))
-            ids = frame["id"].to_list()
-            frame = frame.with_columns(
-                pl.Series("reason", [reasons.get(i) for i in ids], pl.String),
-                pl.Series("detail", [details.get(i) for i in ids], pl.String),
-            )
-            name = f"part-{number:05d}.parquet"
-            write_part(ctx.out / "dropped" / name, frame.filter(pl.col("reason").is_not_null()))
-            write_part(ctx.out / "kept" / name, frame.filter(pl.col("reason").is_null()).drop("reason", "detail"))
-            bar.advance()
-    kinds = [d.kind for d in duplicates.values()]
-    return Result({"exact": kinds.count("exact"), "near": kinds.count("near")})
+def _pairs_file(work: Path, band: int, bucket: int) -> Path:
+    return work / "pairs" / f"{band:04d}-{bucket:05d}.npy"
+
+
+def _find_pairs(job: tuple[Path, int, int, int, DedupConfig]) -> Counts:
+    """The pairs of one band whose bucket number falls to this task."""
+    work, band, bucket, buckets, config = job
+    ranks, order = (np.load(work / f"{n}.npy", mmap_mode="r") for n in ("ranks", "order"))
+    keys, mine = [np.empty(0, np.uint32)], [np.empty(0, np.uint32)]
+    start = 0
+    for folder in sorted((work / "signatures").iterdir()):
+        part = np.array(np.load(folder / "bands.npy", mmap_mode="r")[band])
+        rank = ranks[start : start + len(part)]
+        good = (part > 0) & (rank != NONE) & (part % buckets == bucket)
+        keys.append(part[good])
+        mine.append(rank[good])
+        start += len(part)
+    pairs = minhash.bucket_pairs(np.concatenate(keys), np.concatenate(mine))
+    target = _pairs_file(work, band, bucket)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    np.save(
+        target,
+        minhash.alike(pairs, order, partial(np.load, work / "sketch.npy", mmap_mode="r"), config.threshold - _SLACK),
+    )
+    return {"pairs": len(pairs)}
+
+
+def _shingle_part(job: tuple[Path, Path, int, int, int, DedupConfig, Texts]) -> Counts:
+    """The distinct shingles of the texts of a part that have a candidate."""
+    source, work, number, start, end, config, texts = job
+    wanted = np.load(work / "wanted.npy", mmap_mode="r")
+    rows = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)] - start
+    chosen = texts(pl.read_parquet(source, glob=False)[rows.tolist()]) if len(rows) else []
+    shingles, starts = minhash.distinct_shingles(chosen, config)
+    folder = work / "shingles"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{number:05d}.shingles.npy", shingles)
+    np.save(folder / f"{number:05d}.sizes.npy", np.diff(starts))
+    return {"texts": len(rows)}
+
+
+def _write_part(job: tuple[Path, Path, int, Path, int]) -> Counts:
+    source, out, number, verdicts, start = job
+    frame = pl.read_parquet(source, glob=False)
+    found = np.load(verdicts, mmap_mode="r")
+    mine = found[np.searchsorted(found["row"], start) : np.searchsorted(found["row"], start + frame.height)]
+    reasons: list[str | None] = [None] * frame.height
+    details: list[str | None] = [None] * frame.height
+    for verdict in mine:
+        row = int(verdict["row"]) - start
+        reasons[row] = "dedup.exact" if verdict["exact"] else "dedup.near"
+        details[row] = f"copy of {verdict['kept'].decode()}, Jaccard {verdict['jaccard']:.2f}"
+    frame = no_reason(frame).with_columns(
+        pl.Series("reason", reasons, pl.String), pl.Series("detail", details, pl.String)
+    )
+    name = f"part-{number:05d}.parquet"
+    write_part(out / "dropped" / name, frame.filter(pl.col("reason").is_not_null()))
+    write_part(out / "kept" / name, frame.filter(pl.col("reason").is_null()).drop("reason", "detail"))
+    return {"records": frame.height}
