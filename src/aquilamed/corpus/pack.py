@@ -11,25 +11,23 @@ so that any row is read in constant time. Positions restart with every piece: at
 """
 
 import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 
 from aquilamed.config import Config, StageFailed
 from aquilamed.corpus.mix import hash_share
-from aquilamed.models import ModelConfig, document_end, find_model, load_tokenizer
+from aquilamed.corpus.tokenise import Ids, choose_encoder, tokenise_part
+from aquilamed.models import load_tokenizer
 from aquilamed.records import iter_parts, read_parts
 from aquilamed.stage import Context, Result
 
-Ids = NDArray[np.int32]
-Encode = Callable[[list[str]], list[Ids]]
-SHARD_TOKENS = 2**26  # 256 MB of int32: what a shard may need in memory while it is written
+SHARD_TOKENS = 2**26
 SAMPLE = 200
 
 
@@ -57,38 +55,54 @@ class Counted:
 
 @dataclass
 class Shards:
-    """Writes documents' tokens as packed shards below a folder."""
+    """Writes documents' tokens as packed shards below a folder; only the documents' lengths wait in memory."""
 
     folder: Path
     length: int
     counted: Counted = field(default_factory=Counted)
-    waiting: list[Ids] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
     size: int = 0
     number: int = 0
+    tokens: BinaryIO | None = None
 
-    def add(self, ids: Ids) -> None:
-        """Take one document, end token included."""
-        self.waiting.append(ids)
+    def add(self, ids: Ids, lengths: Sequence[int]) -> None:
+        """Take documents that lie one after the other in `ids`, end tokens included."""
+        if not lengths:
+            return
+        if self.tokens is None:
+            folder = self.folder / f"{self.number:05d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            self.tokens = (folder / "tokens.npy").open("wb")
+            self._write_header(0)
+        self.tokens.write(np.ascontiguousarray(ids, np.int32).data)
+        self.waiting += lengths
         self.size += len(ids)
-        self.counted.documents += 1
+        self.counted.documents += len(lengths)
         self.counted.tokens += len(ids)
-        self.counted.split_documents += len(ids) > self.length
+        self.counted.split_documents += sum(n > self.length for n in lengths)
         if self.size >= SHARD_TOKENS:
             self.flush()
 
+    def _write_header(self, size: int) -> None:
+        # numpy pads it, so that the true size can be written over the first one.
+        assert self.tokens is not None
+        header = {"descr": "<i4", "fortran_order": False, "shape": (size,)}
+        np.lib.format.write_array_header_1_0(self.tokens, header)
+
     def flush(self) -> None:
-        """Pack and write what waits."""
-        if not self.waiting:
+        """Pack what waits and finish the shard."""
+        if self.tokens is None:
             return
-        pieces = split_pieces([len(ids) for ids in self.waiting], self.length)
+        self.tokens.seek(0)
+        self._write_header(self.size)
+        self.tokens.close()
+        pieces = split_pieces(self.waiting, self.length)
         rows = best_fit([length for _, length in pieces], self.length)
         folder = self.folder / f"{self.number:05d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "tokens.npy", np.concatenate(self.waiting).astype(np.int32))
         np.save(folder / "pieces.npy", np.array([pieces[i] for row in rows for i in row], np.int64))
         np.save(folder / "rows.npy", np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64))
         self.counted.rows += len(rows)
-        self.waiting, self.size, self.number = [], 0, self.number + 1
+        self.waiting, self.size, self.number, self.tokens = [], 0, self.number + 1, None
 
 
 def split_pieces(lengths: Sequence[int], most: int) -> list[tuple[int, int]]:
@@ -150,34 +164,32 @@ class PackedRows:
 
 
 def run(ctx: Context, config: PackConfig) -> Result:
-    """Tokenise and pack a mix: `train/` and, by language, `heldout/<lang>/`."""
+    """Tokenise (part by part, in the workers) and pack a mix: `train/` and, by language, `heldout/<lang>/`."""
     (source,) = ctx.inputs.values()
-    tokenizer = load_tokenizer(ctx.recipe.base_model)
-    encode, name = choose_encoder(tokenizer, ctx.recipe.base_model, _sample(source.kept, ctx.seed))
-    end = document_end(tokenizer)
-
-    def encoded(frame: pl.DataFrame) -> list[Ids]:
-        return [np.append(ids, np.int32(end)).astype(np.int32) for ids in encode(frame["text"].to_list())]
-
-    chosen = _choose(source.kept, encoded, config, ctx.seed)
+    base = ctx.recipe.base_model
+    _, backend = choose_encoder(load_tokenizer(base), base, _sample(source.kept, ctx.seed))
+    parts = source.kept_parts()
+    folders = [ctx.work / "tokens" / f"{n:05d}" for n in range(len(parts))]
+    jobs = [(p, f, base.model_dump_json(), backend) for p, f in zip(parts, folders, strict=True)]
+    ctx.engine.run(tokenise_part, jobs, ctx.work / "tokenised", f"{source.stage}: tokenising")
+    chosen = _choose(source.kept, folders, config, ctx.seed)
     writers: dict[str, Shards] = {}
     with ctx.progress.track(f"pack {source.stage}", total=int(source.manifest["records_kept"]), unit="document") as bar:
-        for part in iter_parts(source.kept, ["id", "text", "lang", "split"]):
-            part = part.with_columns(target())
-            taken = part if chosen is None else part.filter(pl.col("id").is_in(chosen))
-            for key in part["target"].unique().sort().to_list():
-                writers.setdefault(key, Shards(ctx.out / key, config.length))
-                writers[key].counted.left_out_documents += (part["target"] == key).sum() - (
-                    taken["target"] == key
-                ).sum()
-            for key, ids in zip(taken["target"].to_list(), encoded(taken), strict=True):
-                writers[key].add(ids)
+        for part, folder in zip(iter_parts(source.kept, ["id", "lang", "split"]), folders, strict=True):
+            ids, lengths = np.load(folder / "ids.npy"), np.load(folder / "lengths.npy")
+            targets = part.select(target())["target"]
+            taken = np.ones(part.height, np.bool_) if chosen is None else part["id"].is_in(chosen).to_numpy()
+            for key in targets.unique().sort().to_list():
+                writer = writers.setdefault(key, Shards(ctx.out / key, config.length))
+                mine = (targets == key).to_numpy()
+                writer.counted.left_out_documents += int((mine & ~taken).sum())
+                writer.add(ids[np.repeat(mine & taken, lengths)], lengths[mine & taken].tolist())
             bar.advance(part.height)
     for writer in writers.values():
         writer.flush()
     if "train" not in writers or not writers["train"].counted.rows:
         raise StageFailed(f"{source.stage} holds no training document that fits max_tokens: nothing to pack")
-    return Result(metrics=_metrics(writers, config.length, name))
+    return Result(metrics=_metrics(writers, config.length, backend))
 
 
 def target() -> pl.Expr:
@@ -188,28 +200,21 @@ def target() -> pl.Expr:
     return pl.when(pl.col("split") == "heldout").then(held).otherwise(pl.lit("train")).alias("target")
 
 
-def _choose(
-    folder: Path, encoded: Callable[[pl.DataFrame], list[Ids]], config: PackConfig, seed: int
-) -> set[str] | None:
-    """Ids of the documents under the caps, or None for all. What is capped is tokenised twice, the rest once."""
+def _choose(kept: Path, folders: list[Path], config: PackConfig, seed: int) -> pl.Series | None:
+    """Ids of the documents under the caps, or None for all."""
     if config.max_tokens is None and config.heldout_tokens is None:
         return None
     frames = []
-    for part in iter_parts(folder, ["id", "text", "lang", "split"]):
-        capped = part.with_columns(target())
-        if config.max_tokens is None:
-            capped = capped.filter(pl.col("target") != "train")
-        sizes = pl.Series("size", [len(ids) for ids in encoded(capped)], pl.Int64)
-        draws = pl.Series("draw", [hash_share("pack", seed, i) for i in capped["id"].to_list()], pl.Float64)
-        both = capped.select("id", "target").with_columns(sizes, draws)
-        rest = part.with_columns(target()).join(both, on="id", how="anti").select("id", "target")
-        frames.append(pl.concat([both, rest], how="diagonal"))
+    for part, folder in zip(iter_parts(kept, ["id", "lang", "split"]), folders, strict=True):
+        capped = part.with_columns(target(), pl.Series("size", np.load(folder / "lengths.npy")))
+        draws = [hash_share("pack", seed, i) for i in capped["id"].to_list()]
+        frames.append(capped.select("id", "target", "size", pl.Series("draw", draws, pl.Float64)))
     table = pl.concat(frames).sort("draw", "id")
     cap = pl.when(pl.col("target") == "train").then(pl.lit(config.max_tokens)).otherwise(pl.lit(config.heldout_tokens))
-    upto = pl.col("size").fill_null(0).cum_sum().over("target")
+    upto = pl.col("size").cum_sum().over("target")
     # The first document of a language is taken even if it alone is over the cap: without one nothing is measured.
     first = (pl.col("target") != "train") & (pl.int_range(pl.len()).over("target") == 0)
-    return set(table.filter(cap.is_null() | (upto <= cap) | first)["id"].to_list())
+    return table.filter(cap.is_null() | (upto <= cap) | first)["id"]
 
 
 def _sample(folder: Path, seed: int) -> list[str]:
@@ -220,53 +225,6 @@ def _sample(folder: Path, seed: int) -> list[str]:
     wanted = sorted(ids["id"].to_list(), key=lambda i: hash_share("tokenizer", seed, i))[:SAMPLE]
     parts = (p.filter(pl.col("id").is_in(wanted))["text"].to_list() for p in iter_parts(folder, ["id", "text"]))
     return [text for texts in parts for text in texts]
-
-
-def choose_encoder(tokenizer: Any, config: ModelConfig, sample: list[str]) -> tuple[Encode, str]:
-    """The fastest tokeniser that gives the right ids: tokie where it equals `tokenizers` on the sample, else that.
-
-    A text that spells one of the vocabulary's special tokens always goes to `tokenizers`, as plain text: a document
-    must not be able to open a turn.
-    """
-    slow = _careful(tokenizer)
-    file = Path(find_model(config.path)) / "tokenizer.json"
-    import tokie
-
-    try:
-        quick = tokie.Tokenizer.from_json(str(file))
-        special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
-
-        def fast(texts: list[str]) -> list[Ids]:
-            return list(_mixed(texts, quick, slow, special))
-
-        if all(np.array_equal(a, b) for a, b in zip(fast(sample), slow(sample), strict=True)):
-            return fast, "tokie"
-    except (OSError, ValueError, tokie.TokieError):
-        pass  # a hub id has no file here, and not every tokenizer is supported: the other one serves
-    return slow, "tokenizers"
-
-
-def _mixed(texts: list[str], quick: Any, slow: Encode, special: list[str]) -> Iterator[Ids]:
-    plain = [not any(s in t for s in special) for t in texts]
-    flat, lengths = quick.encode_batch_flat(
-        [t for t, p in zip(texts, plain, strict=True) if p], add_special_tokens=False
-    )
-    found = iter(np.split(np.asarray(flat).astype(np.int32), np.cumsum(lengths.astype(np.int64))[:-1]))
-    for text, is_plain in zip(texts, plain, strict=True):
-        yield next(found) if is_plain else slow([text])[0]
-
-
-def _careful(tokenizer: Any) -> Encode:
-    import copy
-
-    backend = copy.deepcopy(tokenizer.backend_tokenizer)
-    backend.encode_special_tokens = True
-    backend.no_truncation()
-
-    def encode(texts: list[str]) -> list[Ids]:
-        return [np.array(e.ids, np.int32) for e in backend.encode_batch(texts, add_special_tokens=False)]
-
-    return encode
 
 
 def _metrics(writers: dict[str, Shards], length: int, tokenizer: str) -> dict[str, Any]:
