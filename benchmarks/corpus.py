@@ -10,6 +10,7 @@ the rounds are compared. The texts come from `material.py`: public text, multipl
 import argparse
 import gc
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -338,7 +339,7 @@ def _dedup_extra(results: list[Any], megabytes: float) -> dict[str, Any]:
 
     def bigrams(number: int) -> set[tuple[str, str]]:
         words = TOKEN.findall(normalise(made[number].text))
-        return set(zip(words, words[1:], strict=False))
+        return set(itertools.pairwise(words))
 
     def jaccard(a: int, b: int) -> float:
         first, second = bigrams(a), bigrams(b)

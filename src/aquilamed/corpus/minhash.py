@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aquilamed.corpus.ngrams import Hashes, TokenBatch, is_han, mix, ngram_hashes, tokenise
+from aquilamed.corpus.ngrams import Hashes, TokenBatch, is_han, mix, ngram_hashes, slices, tokenise
 
 Numbers = npt.NDArray[np.int64]
 Pairs = npt.NDArray[np.uint64]
@@ -55,19 +55,24 @@ def sign(ids: Sequence[str], texts: Sequence[str], quality: Sequence[float] | No
     """The signatures of some texts. Raises ValueError for an id of more than 16 ASCII characters."""
     from rensa import RMinHash
 
-    tokens = tokenise(texts)
-    flat, offsets = _shingles(tokens, how)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets.astype(np.uint64), how.permutations, _SEED)
-    minhash = np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(texts), how.permutations)
+    minhash = np.empty((len(texts), how.permutations), dtype=np.uint32)
     rows = np.zeros(len(texts), dtype=ROW)
     rows["id"] = _ascii(ids)
-    rows["length"], rows["text"] = tokens.lengths, tokens.texts
     rows["quality"] = 0 if quality is None else np.nan_to_num(np.array(quality, dtype=np.float32))
+    empty = np.zeros(len(texts), dtype=np.bool_)
+    at = 0
+    for some in slices(texts):
+        tokens = tokenise(some)
+        here, at = slice(at, at + len(some)), at + len(some)
+        flat, offsets = _shingles(tokens, how)
+        matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets.astype(np.uint64), how.permutations, _SEED)
+        minhash[here] = matrix.to_rows()
+        rows["length"][here], rows["text"][here], empty[here] = tokens.lengths, tokens.texts, tokens.counts == 0
     buckets = np.zeros((len(texts), how.bands), dtype=np.uint64)
     for place in range(how.permutations // how.bands):
         buckets = mix(buckets + minhash[:, place :: how.permutations // how.bands])
     keys = np.maximum(buckets >> _HALF, 1).astype(np.uint32)
-    keys[tokens.counts == 0] = 0
+    keys[empty] = 0
     return Signatures(rows, np.ascontiguousarray(keys.T), minhash.astype(np.uint8))
 
 
@@ -88,11 +93,13 @@ def _shingles(tokens: TokenBatch, how: Shingling) -> tuple[Hashes, Numbers]:
         fits = mine[: len(found)] & (np.arange(n, n + len(found)) <= ends[: len(found)])
         grams[: len(found)][fits] = found[fits]
         good[: len(found)] |= fits
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(good)])
-    for number in np.flatnonzero((np.diff(before[tokens.starts]) == 0) & (tokens.counts > 0)).tolist():
+    shortest = max(how.word_shingle, how.character_shingle)
+    for number in np.flatnonzero((tokens.counts < shortest) & (tokens.counts > 0)).tolist():
         start, end = tokens.starts[number : number + 2]
-        grams[start], good[start] = ngram_hashes(tokens.hashes[start:end], end - start)[0], True
-    return grams[good], np.concatenate([np.zeros(1, np.int64), np.cumsum(good)])[tokens.starts]
+        if not good[start:end].any():
+            grams[start], good[start] = ngram_hashes(tokens.hashes[start:end], end - start)[0], True
+    places = np.flatnonzero(good)
+    return grams[places], np.searchsorted(places, tokens.starts)
 
 
 def distinct_shingles(texts: Sequence[str], how: Shingling) -> tuple[npt.NDArray[np.uint32], Numbers]:

@@ -53,7 +53,7 @@ def normalise(text: str) -> str:
 
 def tokenise(texts: Sequence[str]) -> TokenBatch:
     """The hashed tokens of texts."""
-    parts = [_tokenise(part) for part in _slices(texts)] or [_tokenise([])]
+    parts = [_tokenise(part) for part in slices(texts)] or [_tokenise([])]
     sizes = np.concatenate([part.counts for part in parts])
     return TokenBatch(
         np.concatenate([part.hashes for part in parts]),
@@ -63,7 +63,8 @@ def tokenise(texts: Sequence[str]) -> TokenBatch:
     )
 
 
-def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+def slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in runs that are worked on together."""
     start = size = 0
     for end, text in enumerate(texts, 1):
         size += len(text)
@@ -85,13 +86,14 @@ def _tokenise(texts: Sequence[str]) -> TokenBatch:
     places = np.flatnonzero(solid & ~inner)
     pieces = mix(np.add.reduceat(values * powers, places) * inverses[places]) if len(places) else np.empty(0, np.uint64)
     firsts = np.searchsorted(places, np.append(chars.starts, len(bits)))
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(pieces * powers[: len(pieces)], dtype=np.uint64)])
-    whole = mix((sums[firsts[1:]] - sums[firsts[:-1]]) * inverses[firsts[:-1]])
+    whole = np.zeros(len(texts), np.uint64)
+    filled = np.flatnonzero(firsts[1:] > firsts[:-1])
+    if len(filled):
+        whole[filled] = np.add.reduceat(pieces * powers[: len(pieces)], firsts[filled]) * inverses[firsts[filled]]
     kinds = bits[places]
-    is_token = (kinds & (_IS_HAN | _IS_WORD)) > 0
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_token)])
-    hashes = (pieces & ~np.uint64(1)) | ((kinds & _IS_HAN) > 0)
-    return TokenBatch(hashes[is_token], before[firsts], whole, chars.count(solid))
+    tokens = np.flatnonzero(kinds & (_IS_HAN | _IS_WORD))
+    hashes = (pieces[tokens] & ~np.uint64(1)) | ((kinds[tokens] & _IS_HAN) > 0)
+    return TokenBatch(hashes, np.searchsorted(tokens, firsts), mix(whole), chars.count(solid))
 
 
 def _characters(texts: Sequence[str]) -> tuple[Batch, Bits]:
@@ -185,6 +187,10 @@ def ngram_hashes(hashes: Hashes, n: int) -> Hashes:
 
 def mix(values: Hashes) -> Hashes:
     """Spread the bits (splitmix64's finaliser): MinHash needs values that look random."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed = values >> np.uint64(30)
+    shifted = np.empty_like(mixed)
+    mixed ^= values
+    for shift, factor in ((27, 0xBF58476D1CE4E5B9), (31, 0x94D049BB133111EB)):
+        mixed *= np.uint64(factor)
+        mixed ^= np.right_shift(mixed, np.uint64(shift), out=shifted)
+    return mixed
