@@ -43,10 +43,8 @@ sources:
     sources: [{{name: bench, path: "*.jsonl", license: mixed}}]
 corpus:
   domain_labels: {{seeds: 300}}
-  mix1: {{domain_share: 0.5}}
+  mix1: {{domain_share: 1.0}}
   pack1: {{}}
-  mix2: null
-evaluate: {{benchmarks: []}}
 """
 
 
@@ -150,20 +148,20 @@ def tokenise_ours(texts: list[str], folder: Path) -> tuple[float, Any]:
     import numpy as np
 
     from aquilamed.corpus.pack import Shards
-    from aquilamed.corpus.tokenise import tokenise_part
-    from aquilamed.models import ModelConfig
+    from aquilamed.corpus.tokenise import choose_encoder, tokenise_part
+    from aquilamed.models import ModelConfig, load_tokenizer
 
-    model = ModelConfig(path=MODEL).model_dump_json()
+    encoder = choose_encoder(load_tokenizer(ModelConfig(path=MODEL)), folder, texts[:200])
     parts = []
     for number, frame in enumerate(frames(texts)):
         parts.append((folder / f"{number}.parquet", folder / f"ids-{number}"))
         frame.write_parquet(parts[-1][0])
-    tokenise_part((parts[-1][0], folder / "warm", model, "tokie"))
+    tokenise_part((parts[-1][0], folder / "warm", encoder))
 
     def run() -> None:
         shards = Shards(folder / "shards", 4096)
         for source, target in parts:
-            tokenise_part((source, target, model, "tokie"))
+            tokenise_part((source, target, encoder))
             shards.add(np.load(target / "ids.npy"), np.load(target / "lengths.npy").tolist())
         shards.flush()
 

@@ -57,7 +57,9 @@ def _root(
 def run(
     recipe: RecipePath,
     workspace: WorkspaceOption = None,
-    until: Annotated[str | None, typer.Option(help="Stop after this stage or group, e.g. corpus.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Run only this stage or group and what it needs, e.g. corpus.")
+    ] = None,
     only: Annotated[str | None, typer.Option(help="Run this stage or group alone; its inputs must be done.")] = None,
     overrides: Overrides = None,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 is one per core.", min=0)] = 0,

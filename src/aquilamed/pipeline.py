@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -134,7 +134,7 @@ def run(
     """Run a recipe's stages in order and return their artefacts.
 
     Args:
-        until: a stage or group; what comes after it is left alone.
+        until: a stage or group; only it and what it needs run.
         only: a stage or group; its inputs must be done.
         workers: worker processes; 0 is one per core. Never changes a byte of the output.
 
@@ -151,7 +151,7 @@ def run(
         try:
             for name, inputs in enabled(recipe).items():
                 if name not in chosen and only is None:
-                    break
+                    continue
                 files = _file_hashes(recipe, BY_NAME[name], cache, compute=True)
                 assert files is not None
                 marks = {i: done[i].manifest["fingerprint"] for i in inputs if i in done}
@@ -171,7 +171,7 @@ def run(
         return list(done.values())
 
 
-def _choose(on: Iterable[str], until: str | None, only: str | None) -> list[str]:
+def _choose(on: Mapping[str, Sequence[str]], until: str | None, only: str | None) -> list[str]:
     """The stages to run for --until and --only; each names a stage or a group ("corpus")."""
     names = list(on)
     wanted = only or until
@@ -180,7 +180,12 @@ def _choose(on: Iterable[str], until: str | None, only: str | None) -> list[str]
     hits = [n for n in names if n == wanted or n.startswith(f"{wanted}/")]
     if not hits:
         raise Invalid(f"no stage {wanted!r} in this recipe; it has: {', '.join(names)}")
-    return hits if only else names[: names.index(hits[-1]) + 1]
+    if only:
+        return hits
+    needed = set(hits)
+    for name in reversed(names):
+        needed.update(on[name] if name in needed else ())
+    return [n for n in names if n in needed]
 
 
 def _run_stage(

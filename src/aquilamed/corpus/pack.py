@@ -166,11 +166,10 @@ class PackedRows:
 def run(ctx: Context, config: PackConfig) -> Result:
     """Tokenise (part by part, in the workers) and pack a mix: `train/` and, by language, `heldout/<lang>/`."""
     (source,) = ctx.inputs.values()
-    base = ctx.recipe.base_model
-    _, backend = choose_encoder(load_tokenizer(base), base, _sample(source.kept, ctx.seed))
+    encoder = choose_encoder(load_tokenizer(ctx.recipe.base_model), ctx.work, _sample(source.kept, ctx.seed))
     parts = source.kept_parts()
     folders = [ctx.work / "tokens" / f"{n:05d}" for n in range(len(parts))]
-    jobs = [(p, f, base.model_dump_json(), backend) for p, f in zip(parts, folders, strict=True)]
+    jobs = [(p, f, encoder) for p, f in zip(parts, folders, strict=True)]
     ctx.engine.run(tokenise_part, jobs, ctx.work / "tokenised", f"{source.stage}: tokenising")
     chosen = _choose(source.kept, folders, config, ctx.seed)
     writers: dict[str, Shards] = {}
@@ -189,7 +188,7 @@ def run(ctx: Context, config: PackConfig) -> Result:
         writer.flush()
     if "train" not in writers or not writers["train"].counted.rows:
         raise StageFailed(f"{source.stage} holds no training document that fits max_tokens: nothing to pack")
-    return Result(metrics=_metrics(writers, config.length, backend))
+    return Result(metrics=_metrics(writers, config.length, encoder.backend))
 
 
 def target() -> pl.Expr:

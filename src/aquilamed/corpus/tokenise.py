@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aquilamed.engine import Counts
-from aquilamed.models import ModelConfig, document_end, find_model, load_tokenizer
+from aquilamed.models import document_end
 
 Ids = NDArray[np.int32]
 Encode = Callable[[list[str]], tuple[Ids, NDArray[np.int64]]]
@@ -19,31 +20,60 @@ Encode = Callable[[list[str]], tuple[Ids, NDArray[np.int64]]]
 Backend = Literal["tokie", "tokenizers"]
 
 
-def choose_encoder(tokenizer: Any, config: ModelConfig, sample: list[str]) -> tuple[Encode, Backend]:
+@dataclass(frozen=True)
+class Encoder:
+    """A tokeniser as data, so that a worker opens it without loading a model library.
+
+    Args:
+        backend: who tokenises.
+        file: a tokenizer.json.
+        special: the texts of its special tokens.
+        end: the id that ends a document.
+    """
+
+    backend: Backend
+    file: str
+    special: tuple[str, ...]
+    end: int
+
+    def open(self) -> Encode:
+        """The function from texts to ids. Raises what the backends raise for a file that they cannot read."""
+        slow = _careful(self.file)
+        return _fast(self, slow) if self.backend == "tokie" else slow
+
+
+def choose_encoder(tokenizer: Any, folder: Path, sample: list[str]) -> Encoder:
     """The fastest tokeniser that gives the right ids: tokie where it equals `tokenizers` on the sample, else that.
 
     A text that spells one of the vocabulary's special tokens always goes to `tokenizers`, as plain text: a document
     must not be able to open a turn.
+
+    Args:
+        tokenizer: the model's, loaded.
+        folder: where its file is written for the workers.
     """
     import tokie
 
-    slow = _careful(tokenizer)
+    file = folder / "tokenizer.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.backend_tokenizer.save(str(file))
+    special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
+    exact = Encoder("tokenizers", str(file), tuple(dict.fromkeys(special)), document_end(tokenizer))
+    quick = replace(exact, backend="tokie")
     try:
-        fast = _fast(tokenizer, config, slow)
-        (ids, sizes), (right_ids, right_sizes) = fast(sample), slow(sample)
+        (ids, sizes), (right_ids, right_sizes) = quick.open()(sample), exact.open()(sample)
         if np.array_equal(ids, right_ids) and np.array_equal(sizes, right_sizes):
-            return fast, "tokie"
+            return quick
     except (OSError, ValueError, tokie.TokieError):
-        pass  # a hub id has no file here, and not every tokenizer is supported: the other one serves
-    return slow, "tokenizers"
+        pass  # not every tokenizer is supported: the other one serves
+    return exact
 
 
-def _fast(tokenizer: Any, config: ModelConfig, slow: Encode) -> Encode:
+def _fast(encoder: Encoder, slow: Encode) -> Encode:
     import tokie
 
-    quick: Any = tokie.Tokenizer.from_json(str(Path(find_model(config.path)) / "tokenizer.json"))
-    special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
-    spelled = re.compile("|".join(map(re.escape, special)) or r"(?!)")
+    quick: Any = tokie.Tokenizer.from_json(encoder.file)
+    spelled = re.compile("|".join(map(re.escape, encoder.special)) or r"(?!)")
 
     def plain(texts: list[str]) -> tuple[Ids, NDArray[np.int64]]:
         flat, lengths = quick.encode_batch_flat(texts, add_special_tokens=False)
@@ -60,10 +90,10 @@ def _fast(tokenizer: Any, config: ModelConfig, slow: Encode) -> Encode:
     return encode
 
 
-def _careful(tokenizer: Any) -> Encode:
-    import copy
+def _careful(file: str) -> Encode:
+    from tokenizers import Tokenizer
 
-    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend = Tokenizer.from_file(file)
     backend.encode_special_tokens = True
     backend.no_truncation()
 
@@ -79,25 +109,19 @@ def _joined(rows: Iterable[Ids]) -> tuple[Ids, NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=2)
-def _encoder(model: str, backend: Backend) -> tuple[Encode, int]:
-    """A worker's encoder and the id of the end token."""
-    config = ModelConfig.model_validate_json(model)
-    tokenizer = load_tokenizer(config)
-    slow = _careful(tokenizer)
-    return (_fast(tokenizer, config, slow) if backend == "tokie" else slow), document_end(tokenizer)
+def _opened(encoder: Encoder) -> Encode:
+    return encoder.open()
 
 
-def tokenise_part(job: tuple[Path, Path, str, Backend]) -> Counts:
+def tokenise_part(job: tuple[Path, Path, Encoder]) -> Counts:
     """Write a part's ids (`ids.npy`, every document with its end token) and its documents' sizes (`lengths.npy`).
 
-    The job: the part, the folder, the base model's config as JSON, the backend.
+    The job: the part, the folder, the encoder.
     """
-    source, folder, model, backend = job
-    encode, end = _encoder(model, backend)
+    source, folder, encoder = job
     texts = pl.read_parquet(source, columns=["text"], glob=False)["text"].to_list()
-    flat, lengths = encode(texts)
-    ends = np.cumsum(lengths)
+    flat, lengths = _opened(encoder)(texts)
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ids.npy", np.insert(flat, ends, np.int32(end)))
+    np.save(folder / "ids.npy", np.insert(flat, np.cumsum(lengths), np.int32(encoder.end)))
     np.save(folder / "lengths.npy", lengths + 1)
     return {"tokens": len(flat) + len(texts)}
