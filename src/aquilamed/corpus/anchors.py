@@ -83,7 +83,7 @@ def _exact(op: Any, arg: Any) -> Strings | None:
     found: set[str] | None = None
     if op is sre.LITERAL:
         found = {chr(arg)}
-    elif op is sre.AT:
+    elif op in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
         found = {""}
     elif op is sre.IN:
         found = _characters(arg)

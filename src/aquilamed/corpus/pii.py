@@ -1,22 +1,33 @@
 """Stage corpus/pii: private information masked, counted, or its documents dropped (paper, section 2: data compliance).
 
-Patterns stand in `pii_patterns.py`. A text is first sieved with Polars; Python's regex sees only what could match.
+Patterns stand in `pii_patterns.py`. A batch is sieved first; Python's regex sees only what could match.
 Doses, laboratory values, dates, DOIs, PMIDs, ICD and drug codes are no private information and stay.
 """
 
+import bisect
 import json
 import re
 from collections import Counter
-from functools import partial
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
+from typing import Literal, NamedTuple
 
 import polars as pl
 
 from aquilamed.config import Config
-from aquilamed.corpus.pii_patterns import PATTERNS, SUSPICIOUS, Pattern
+from aquilamed.corpus.anchors import Anchors
+from aquilamed.corpus.pii_patterns import BEFORE, BEHIND, GATES, PATTERNS, Pattern
 from aquilamed.engine import no_reason
 from aquilamed.records import iter_parts
 from aquilamed.stage import Context, Result
+
+
+class Span(NamedTuple):
+    """A piece of private information: characters `start` to `end` of a text, and its type."""
+
+    start: int
+    end: int
+    kind: str
 
 
 class PiiConfig(Config):
@@ -41,38 +52,104 @@ def run(ctx: Context, config: PiiConfig) -> Result:
 
 def check(frame: pl.DataFrame, config: PiiConfig) -> pl.DataFrame:
     """The kernel."""
-    suspicious = frame["text"].fill_null("").str.contains(SUSPICIOUS).to_list()
-    texts, counts = [], []
-    for text, suspect in zip(frame["text"].to_list(), suspicious, strict=True):
-        masked, found = mask_text(text) if suspect else (text, {})
-        texts.append(masked if config.mode == "mask" else text)
-        counts.append(found)
+    found = find_all(frame["text"])
+    texts = frame["text"].to_list()
+    if config.mode == "mask":
+        texts = [mask(text, spans) if spans else text for text, spans in zip(texts, found, strict=True)]
+    counts = [dict(sorted(Counter(span.kind for span in spans).items())) for spans in found]
     sentences = [_sentence(c) if c and config.mode == "drop" else None for c in counts]
     return no_reason(frame).with_columns(
         pl.Series("text", texts, pl.String),
-        pl.Series("pii", [json.dumps(c, sort_keys=True) if c else None for c in counts], pl.String),
+        pl.Series("pii", [json.dumps(c) if c else None for c in counts], pl.String),
         pl.Series("reason", ["pii.found" if s else None for s in sentences], pl.String),
         pl.Series("detail", sentences, pl.String),
     )
 
 
 def _sentence(counts: dict[str, int]) -> str:
-    return "private information: " + ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
+    return "private information: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
+
+
+def find_pii(text: str) -> list[Span]:
+    """The private information in a text, from left to right; spans do not overlap."""
+    return _chosen(_matches(text, pattern, 0, len(text)) for pattern in PATTERNS)
+
+
+def mask(text: str, spans: Iterable[Span]) -> str:
+    """The text with a typed placeholder such as [PHONE] for each span; spans as `find_pii` gives them."""
+    pieces, at = [], 0
+    for start, end, kind in spans:
+        pieces += [text[at:start], f"[{kind}]"]
+        at = end
+    return "".join([*pieces, text[at:]])
 
 
 def mask_text(text: str) -> tuple[str, dict[str, int]]:
     """The text with typed placeholders, and how many of each type there were. Masking twice changes nothing more."""
-    counts: Counter[str] = Counter()
-    for pattern in PATTERNS:
-        text = pattern.regex.sub(partial(_placeholder, pattern=pattern, counts=counts), text)
-    return text, dict(sorted(counts.items()))
+    spans = find_pii(text)
+    return mask(text, spans), dict(sorted(Counter(span.kind for span in spans).items()))
 
 
-def _placeholder(match: re.Match[str], pattern: Pattern, counts: Counter[str]) -> str:
-    group = "value" if "value" in pattern.regex.groupindex else 0
-    value = match[group]
-    if pattern.check is not None and not pattern.check(value, match):
-        return match[0]
-    counts[pattern.kind] += 1
-    start, end = match.start(group) - match.start(), match.end(group) - match.start()
-    return f"{match[0][:start]}[{pattern.kind}]{match[0][end:]}"
+def find_all(texts: pl.Series) -> list[list[Span]]:
+    """`find_pii` of many texts (null: nothing), several times as fast: each row only where its gate is open."""
+    texts = texts.fill_null("")
+    gates = {name: texts.str.contains(gate).to_list() for name, gate in GATES.items()}
+    anchored = _anchors()
+    found = []
+    for number, text in enumerate(texts.to_list()):
+        labels = anchored.at_most(text.encode("utf-8", "surrogatepass"))
+        open_ = {name for name, passes in gates.items() if passes[number]}
+        found.append(_through_gates(text, open_, labels.keys()) if open_ or labels else [])
+    return found
+
+
+@cache
+def _anchors() -> Anchors:
+    return Anchors({str(n): row.regex.pattern for n, row in enumerate(PATTERNS) if not row.gate})
+
+
+def _through_gates(text: str, gates: set[str], labels: Iterable[str]) -> list[Span]:
+    windows = list(_windows(text)) if "number" in gates else []
+
+    def matches(number: int, row: Pattern) -> Iterator[Span]:
+        if row.gate == "number":
+            for start, end in windows:
+                yield from _matches(text, row, start, end)
+        elif row.gate in gates or str(number) in labels:
+            yield from _matches(text, row, 0, len(text))
+
+    return _chosen(matches(number, row) for number, row in enumerate(PATTERNS))
+
+
+def _windows(text: str) -> Iterator[tuple[int, int]]:
+    """Stretches of a text around its long numbers; they do not touch."""
+    start = end = -1
+    for match in _NUMBER.finditer(text):
+        if match.start() - BEFORE > end:
+            if end > 0:
+                yield start, end
+            start = max(match.start() - BEFORE, 0)
+        end = min(match.end() + BEHIND, len(text))
+    if end > 0:
+        yield start, end
+
+
+def _matches(text: str, row: Pattern, start: int, end: int) -> Iterator[Span]:
+    group = "value" if "value" in row.regex.groupindex else 0
+    for match in row.regex.finditer(text, start, end):
+        if row.check is None or row.check(match[group], match):
+            yield Span(match.start(group), match.end(group), row.kind)
+
+
+def _chosen(rows: Iterable[Iterable[Span]]) -> list[Span]:
+    """The spans of all rows, those left out that overlap one of an earlier row."""
+    chosen: list[Span] = []
+    for row in rows:
+        for span in row:
+            at = bisect.bisect(chosen, span)
+            if (at == 0 or chosen[at - 1].end <= span.start) and (at == len(chosen) or span.end <= chosen[at].start):
+                chosen.insert(at, span)
+    return chosen
+
+
+_NUMBER = re.compile(GATES["number"])

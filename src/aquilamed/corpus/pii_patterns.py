@@ -1,7 +1,10 @@
 """What private information looks like, and what only looks so.
 
-Each row: type, pattern, and a check of the match (checksums, dates). A group named `value` is what is masked, so that a
-label stays readable; without one the whole match is. Rows are tried in order: what one masks the next does not see.
+Each row: type, pattern, a check of the match (checksums, dates) and its gate. A group named `value` is what is masked, so
+that a label stays readable; without one the whole match is. Rows are tried in order: what one finds the next leaves alone.
+
+A row is only tried on a text that passes its gate: a quick pattern of GATES that any match contains, or, for rows with
+none, one of the row's own fixed strings (`anchors.py`).
 """
 
 import datetime
@@ -16,6 +19,7 @@ _SURNAMES = (
     "張劉陳楊黃趙吳孫馬鄭謝許韓馮鄧蕭蔣葉蘇魏呂盧鐘譚陸範賈韋鄒閆龍陶賀顧龔萬錢嚴湯溫莊聶魯齊喬龐顏倪"
 )
 _HAN = r"\u4e00-\u9fff"
+_PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 # What may follow a Chinese name: the end, a mark, or the next label of a form.
 _AFTER_NAME = r"(?=\s|[,，。;；、/|)）(（]|$|性别|年龄|男|女|电话|手机|联系|身份|出生|住址|地址|民族|职业|婚姻|科室|床号|住院|病历|门诊|籍贯)"
 _NUMBER_EN = r"(?:\s*(?:numbers?|no\.?|id|#))?\s*(?:is\s+)?[:：#.]?\s*"
@@ -34,6 +38,7 @@ class Pattern(NamedTuple):
     kind: str
     regex: re.Pattern[str]
     check: Callable[[str, re.Match[str]], bool] | None = None
+    gate: str = ""
 
 
 def luhn(digits: str) -> bool:
@@ -101,8 +106,14 @@ def _plate(value: str, match: re.Match[str]) -> bool:
     )
 
 
-def _row(kind: str, pattern: str, check: Callable[[str, re.Match[str]], bool] | None = None, flags: int = 0) -> Pattern:
-    return Pattern(kind, re.compile(pattern, flags), check)
+def _row(
+    kind: str,
+    pattern: str,
+    check: Callable[[str, re.Match[str]], bool] | None = None,
+    flags: int = 0,
+    gate: str = "",
+) -> Pattern:
+    return Pattern(kind, re.compile(pattern, flags), check, gate)
 
 
 _I = re.IGNORECASE
@@ -123,26 +134,27 @@ PATTERNS: tuple[Pattern, ...] = (
         None,
         _I,
     ),
-    _row("ID_NUMBER", r"(?:身份证|身份證|公民身份)(?:号码|号|號)?\s*(?:为|是|[:：])?\s*(?P<value>\d{17}[\dXx]|\d{15})(?!\d)"),
+    _row("ID_NUMBER", r"(?:身份证|身份證|公民身份)(?:号码|号|號)?\s*(?:为|是|[:：])?\s*(?P<value>\d{17}[\dXx]|\d{15})(?!\d)", gate="number"),
     _row(
         "ID_NUMBER",
         r"(?<![\dA-Za-z./\-])(?P<value>[1-8]\d{5}(?:18|19|20)\d{9}[\dXx])(?![\dA-Za-z])",
         lambda value, match: resident_id(value),
+        gate="number",
     ),
     _row("PASSPORT", r"(?:护照|護照|passport)(?:号码?|號碼?)?" + _NUMBER_EN + r"(?P<value>[A-Za-z]{0,2}\d{6,9})(?![A-Za-z0-9])", None, _I),
-    _row("BANK_CARD", r"(?:银行卡|銀行卡|信用卡|储蓄卡|借记卡|账号|帐号|card)" + r"(?:号码|号|\s*(?:number|no\.?))?\s*(?:为|是|[:：#])?\s*(?P<value>\d(?:[ \-]?\d){14,18})(?!\d)", None, _I),
-    _row("BANK_CARD", r"(?<![\d./\-A-Za-z])(?P<value>[3-6]\d{3}(?:[ \-]?\d{4}){2,3}[ \-]?\d{1,7})(?![\d.]\d|\d|[A-Za-z])", _card),
-    _row("SSN", r"(?<![\d\-.])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d\-])"),
-    _row("SSN", r"\b(?:SSN|social security(?: number| no\.?)?)\s*(?:is\s*)?[:#：]?\s*(?P<value>\d{3}[- ]?\d{2}[- ]?\d{4})(?!\d)", None, _I),
-    _row("PHONE", r"(?<![\dA-Za-z./_\-])(?:(?:\+|00)?86[ \-]?)?1[3-9]\d[ \-]?\d{4}[ \-]?\d{4}(?![\d]|[.\-]\d)"),
-    _row("PHONE", r"(?<![\d.\-A-Za-z/])(?:(?:\+|00)86[ \-]?)?[(（]?0(?:10|2\d|[3-9]\d{2})[)）\- ][ \-]?[1-9]\d{6,7}(?:[\-转]\d{1,5})?(?![\d\-])"),
-    _row("PHONE", r"(?:电话|電話|座机|热线|传真|手机|聯繫方式|联系方式)(?:号码|号)?\s*(?:为|是|[:：])?\s*(?P<value>\+?\d[\d \-]{5,16}\d)(?!\d)"),
-    _row("PHONE", r"(?<![\d./\-A-Za-z])[48]00[ \-]\d{3}[ \-]\d{4}(?!\d)"),
-    _row("PHONE", r"(?<![\d./A-Za-z\-])(?:\+?1[\-. ]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[\-.])\d{3}[\-.]\d{4}(?![\d\-]|\.\d)"),
-    _row("PHONE", r"\b(?:phone|tel|telephone|mobile|cell|fax|call)(?:\s*(?:number|no\.?))?\s*(?:is\s*|at\s*)?[.:：]?\s*(?P<value>\+?\(?\d[\d ().\-]{6,16}\d)(?!\d)", None, _I),
-    _row("IP", r"(?<![\d.A-Za-z])\d{1,3}(?:\.\d{1,3}){3}(?![\d]|\.\d)", _ipv4),
-    _row("IP", r"(?<![\w:.*])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{6,39}(?![\w:])", _ipv6),
-    _row("PLATE", r"(?<![A-Za-z0-9])[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{5,6}(?![A-Za-z0-9])", _plate),
+    _row("BANK_CARD", r"(?:银行卡|銀行卡|信用卡|储蓄卡|借记卡|账号|帐号|card)" + r"(?:号码|号|\s*(?:number|no\.?))?\s*(?:为|是|[:：#])?\s*(?P<value>\d(?:[ \-]?\d){14,18})(?!\d)", None, _I, gate="number"),
+    _row("BANK_CARD", r"(?<![\d./\-A-Za-z])(?P<value>[3-6]\d{3}(?:[ \-]?\d{4}){2,3}[ \-]?\d{1,7})(?![\d.]\d|\d|[A-Za-z])", _card, gate="number"),
+    _row("SSN", r"(?<![\d\-.])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d\-])", gate="number"),
+    _row("SSN", r"\b(?:SSN|social security(?: number| no\.?)?)\s*(?:is\s*)?[:#：]?\s*(?P<value>\d{3}[- ]?\d{2}[- ]?\d{4})(?!\d)", None, _I, gate="number"),
+    _row("PHONE", r"(?<![\dA-Za-z./_\-])(?:(?:\+|00)?86[ \-]?)?1[3-9]\d[ \-]?\d{4}[ \-]?\d{4}(?![\d]|[.\-]\d)", gate="number"),
+    _row("PHONE", r"(?<![\d.\-A-Za-z/])(?:(?:\+|00)86[ \-]?)?[(（]?0(?:10|2\d|[3-9]\d{2})[)）\- ][ \-]?[1-9]\d{6,7}(?:[\-转]\d{1,5})?(?![\d\-])", gate="number"),
+    _row("PHONE", r"(?:电话|電話|座机|热线|传真|手机|聯繫方式|联系方式)(?:号码|号)?\s*(?:为|是|[:：])?\s*(?P<value>\+?\d[\d \-]{5,16}\d)(?!\d)", gate="number"),
+    _row("PHONE", r"(?<![\d./\-A-Za-z])[48]00[ \-]\d{3}[ \-]\d{4}(?!\d)", gate="number"),
+    _row("PHONE", r"(?<![\d./A-Za-z\-])(?:\+?1[\-. ]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[\-.])\d{3}[\-.]\d{4}(?![\d\-]|\.\d)", gate="number"),
+    _row("PHONE", r"\b(?:phone|tel|telephone|mobile|cell|fax|call)(?:\s*(?:number|no\.?))?\s*(?:is\s*|at\s*)?[.:：]?\s*(?P<value>\+?\(?\d[\d ().\-]{6,16}\d)(?!\d)", None, _I, gate="number"),
+    _row("IP", r"(?<![\d.A-Za-z])\d{1,3}(?:\.\d{1,3}){3}(?![\d]|\.\d)", _ipv4, gate="ipv4"),
+    _row("IP", r"(?<![\w:.*])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{6,39}(?![\w:])", _ipv6, gate="ipv6"),
+    _row("PLATE", r"(?<![A-Za-z0-9])[" + _PROVINCES + r"][A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{5,6}(?![A-Za-z0-9])", _plate, gate="plate"),
     _row("ACCOUNT", r"(?:微信|威信|薇信|weixin|wechat|\bvx|v信)\s*(?:号码?|号|帳號|账号|id)?\s*(?:为|是|[:：])\s*(?P<value>[A-Za-z][A-Za-z0-9_\-]{4,19})", None, _I),
     _row("ACCOUNT", r"(?:微信|威信|薇信|weixin|wechat|\bvx|v信)(?:号码?|号|群|\s*id)?\s*[:：]?\s*(?P<value>(?=[A-Za-z_\-]*\d)[A-Za-z][A-Za-z0-9_\-]{4,19})", None, _I),
     _row("ACCOUNT", r"(?<![A-Za-z])(?:QQ|扣扣)(?:号码?|群)?\s*(?:为|是|[:：])?\s*(?P<value>[1-9]\d{4,10})(?!\d)", None, _I),
@@ -155,10 +167,11 @@ PATTERNS: tuple[Pattern, ...] = (
     _row("ADDRESS", r"(?:家庭|现|現|居|联系|聯繫|通讯|通信|户籍|戶籍|工作|邮寄|收货|详细)?(?:住址|地址|住所)\s*[:：]\s*(?P<value>[^\n，。；;,|：:]{4,60})", _place_zh),
     _row("ADDRESS", r"\b(?:home |mailing |street |residential |current )?address\s*(?:[:：]|is)\s*(?P<value>\d{1,6}[A-Za-z]?[ ]+[A-Za-z][^\n;|]{3,70}?)(?=\.(?:\s|$)|\n|;|\||$|,?\s+(?:phone|tel|email|DOB))", None, _I),
 )  # fmt: skip
-# Any text that a row could match has one of these; Rust's regex knows no look-around, so this is only the first sieve.
-SUSPICIOUS = (
-    r"[0-9][0-9 .\-]{5,}[0-9Xx]|@|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f]|\)[ ]?\d{3}|[A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{5}"
-    r"|微信|威信|薇信|V信|v信|(?i:wechat|weixin|vx|QQ)|扣扣|护照|護照|(?i:passport)|姓\s?名|名字|联系人|聯絡人|监护人|收件人|签名|签字|曾用名"
-    r"|(?:患者|病人|家属|患儿|病员|医生|医师|护士)[:：，,\s\p{Han}]|(?i:name|kin|contact|address|patient)\s*(?:[:：]|is)|住址|地址|住所"
-    r"|(?:号码|编号|号|號|ID)\s*[为是:：#]?\s*[A-Za-z0-9]|(?i:MRN|record|\bid\b|chart|admission|insurance|policy|member|medicare|medicaid|NHS)"
-)
+GATES = {
+    "number": r"[0-9](?:[ .()（）\-]{0,2}[0-9]){6}",
+    "ipv4": r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
+    "ipv6": r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:",
+    "plate": rf"[{_PROVINCES}][A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{{5}}",
+}
+BEFORE, BEHIND = 48, 64
+"""Characters around a "number" that its rows' matches and their surroundings lie in."""
