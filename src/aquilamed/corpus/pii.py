@@ -72,7 +72,7 @@ def _sentence(counts: dict[str, int]) -> str:
 
 def find_pii(text: str) -> list[Span]:
     """The private information in a text, from left to right; spans do not overlap."""
-    return _chosen(_matches(text, pattern, 0, len(text)) for pattern in PATTERNS)
+    return _chosen(_matches(text, row, [(0, len(text))]) for row in PATTERNS)
 
 
 def mask(text: str, spans: Iterable[Span]) -> str:
@@ -110,15 +110,15 @@ def _anchors() -> Anchors:
 
 def _through_gates(text: str, gates: set[str], labels: Iterable[str]) -> list[Span]:
     windows = list(_windows(text)) if "number" in gates else []
+    rows = sorted({int(n) for n in labels} | {n for gate in gates for n in _behind()[gate]})
+    return _chosen(
+        _matches(text, PATTERNS[n], windows if PATTERNS[n].gate == "number" else [(0, len(text))]) for n in rows
+    )
 
-    def matches(number: int, row: Pattern) -> Iterator[Span]:
-        if row.gate == "number":
-            for start, end in windows:
-                yield from _matches(text, row, start, end)
-        elif row.gate in gates or str(number) in labels:
-            yield from _matches(text, row, 0, len(text))
 
-    return _chosen(matches(number, row) for number, row in enumerate(PATTERNS))
+@cache
+def _behind() -> dict[str, list[int]]:
+    return {gate: [n for n, row in enumerate(PATTERNS) if row.gate == gate] for gate in GATES}
 
 
 def _windows(text: str) -> Iterator[tuple[int, int]]:
@@ -134,11 +134,12 @@ def _windows(text: str) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _matches(text: str, row: Pattern, start: int, end: int) -> Iterator[Span]:
+def _matches(text: str, row: Pattern, stretches: Iterable[tuple[int, int]]) -> Iterator[Span]:
     group = "value" if "value" in row.regex.groupindex else 0
-    for match in row.regex.finditer(text, start, end):
-        if row.check is None or row.check(match[group], match):
-            yield Span(match.start(group), match.end(group), row.kind)
+    for start, end in stretches:
+        for match in row.regex.finditer(text, start, end):
+            if row.check is None or row.check(match[group], match):
+                yield Span(match.start(group), match.end(group), row.kind)
 
 
 def _chosen(rows: Iterable[Iterable[Span]]) -> list[Span]:
