@@ -88,7 +88,7 @@ def test_every_text_ends_where_it_should(tmp_path: Path) -> None:
     assert kept["text"][2].startswith("患者姓名：[NAME]，电话[PHONE]，")
     assert kept["pii"].to_list() == [None, None, '{"NAME": 1, "PHONE": 1}']
     assert kept["tokens"].min() >= 10  # type: ignore[operator]
-    assert results["corpus/language"].metrics == {"lang": {"en": 5, "other": 1, "zh": 3}}
+    assert results["corpus/language"].metrics == {"lang": {"de": 1, "en": 5, "zh": 3}}
     assert results["corpus/pii"].metrics == {"documents": 1, "found": {"NAME": 1, "PHONE": 1}}
     assert results["corpus/rules"].metrics["tokens_kept"] > 100
 
