@@ -2,9 +2,13 @@
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pii_traps import traps
 
-from aquilamed.corpus.pii import PiiConfig, check, mask_text
+from aquilamed.corpus.pii import PiiConfig, check, find_all, find_pii, mask_text
 from aquilamed.corpus.pii_patterns import luhn, resident_id
+from aquilamed.sample.private import generate
 
 PRIVATE = {
     "请联系13812345678咨询": "PHONE",
@@ -83,6 +87,29 @@ def test_private_information_gets_its_placeholder(text: str, kind: str) -> None:
 @pytest.mark.parametrize("text", TRAPS)
 def test_what_only_looks_private_stays(text: str) -> None:
     assert mask_text(text) == (text, {})
+
+
+def test_no_trap_is_masked() -> None:
+    found = traps()
+    assert len(found) >= 300
+    assert [text for text in found if mask_text(text)[1]] == []
+
+
+def test_full_width_digits_are_digits() -> None:
+    assert mask_text("电话：１３８－１２３４－５６７８。") == ("电话：[PHONE]。", {"PHONE": 1})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*PRIVATE, *TRAPS, "，", "\n", " ", "患者", "1", "a@b", "::"]), min_size=1, max_size=8))
+def test_the_gates_lose_nothing(pieces: list[str]) -> None:
+    text = " ".join(pieces)
+    assert find_all(pl.Series([text]))[0] == find_pii(text)
+
+
+def test_the_gates_lose_nothing_in_generated_texts() -> None:
+    texts = [p.text for p in generate(600, seed=3)]
+    joined = ["\n".join(texts[i : i + 20]) for i in range(0, 600, 20)]
+    assert find_all(pl.Series(texts + joined)) == [find_pii(t) for t in texts + joined]
 
 
 def test_labels_and_neighbours_survive_masking() -> None:

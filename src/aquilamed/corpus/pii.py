@@ -16,7 +16,7 @@ import polars as pl
 
 from aquilamed.config import Config
 from aquilamed.corpus.anchors import Anchors
-from aquilamed.corpus.pii_patterns import BEFORE, BEHIND, GATES, PATTERNS, Pattern
+from aquilamed.corpus.pii_patterns import BEFORE, BEHIND, GATES, NARROW, PATTERNS, Pattern
 from aquilamed.engine import no_reason
 from aquilamed.records import iter_parts
 from aquilamed.stage import Context, Result
@@ -72,6 +72,7 @@ def _sentence(counts: dict[str, int]) -> str:
 
 def find_pii(text: str) -> list[Span]:
     """The private information in a text, from left to right; spans do not overlap."""
+    text = text.translate(NARROW) if _WIDE.search(text) else text
     return _chosen(_matches(text, row, [(0, len(text))]) for row in PATTERNS)
 
 
@@ -97,6 +98,9 @@ def find_all(texts: pl.Series) -> list[list[Span]]:
     anchored = _anchors()
     found = []
     for number, text in enumerate(texts.to_list()):
+        if gates["wide"][number]:
+            found.append(find_pii(text))
+            continue
         labels = anchored.at_most(text.encode("utf-8", "surrogatepass"))
         open_ = {name for name, passes in gates.items() if passes[number]}
         found.append(_through_gates(text, open_, labels.keys()) if open_ or labels else [])
@@ -153,4 +157,4 @@ def _chosen(rows: Iterable[Iterable[Span]]) -> list[Span]:
     return chosen
 
 
-_NUMBER = re.compile(GATES["number"])
+_NUMBER, _WIDE = re.compile(GATES["number"]), re.compile(GATES["wide"])

@@ -137,8 +137,8 @@ PATTERNS: tuple[Pattern, ...] = (
     _row("ID_NUMBER", r"(?:身份证|身份證|公民身份)(?:号码|号|號)?\s*(?:为|是|[:：])?\s*(?P<value>\d{17}[\dXx]|\d{15})(?!\d)", gate="number"),
     _row(
         "ID_NUMBER",
-        r"(?<![\dA-Za-z./\-])(?P<value>[1-8]\d{5}(?:18|19|20)\d{9}[\dXx])(?![\dA-Za-z])",
-        lambda value, match: resident_id(value),
+        r"(?<![\dA-Za-z./\-])(?P<value>[1-8]\d{5}[ \-]?(?:18|19|20)\d{6}[ \-]?\d{3}[\dXx])(?![\dA-Za-z])",
+        lambda value, match: resident_id(re.sub("[ -]", "", value)),
         gate="number",
     ),
     _row("PASSPORT", r"(?:护照|護照|passport)(?:号码?|號碼?)?" + _NUMBER_EN + r"(?P<value>[A-Za-z]{0,2}\d{6,9})(?![A-Za-z0-9])", None, _I),
@@ -148,10 +148,10 @@ PATTERNS: tuple[Pattern, ...] = (
     _row("SSN", r"\b(?:SSN|social security(?: number| no\.?)?)\s*(?:is\s*)?[:#：]?\s*(?P<value>\d{3}[- ]?\d{2}[- ]?\d{4})(?!\d)", None, _I, gate="number"),
     _row("PHONE", r"(?<![\dA-Za-z./_\-])(?:(?:\+|00)?86[ \-]?)?1[3-9]\d[ \-]?\d{4}[ \-]?\d{4}(?![\d]|[.\-]\d)", gate="number"),
     _row("PHONE", r"(?<![\d.\-A-Za-z/])(?:(?:\+|00)86[ \-]?)?[(（]?0(?:10|2\d|[3-9]\d{2})[)）\- ][ \-]?[1-9]\d{6,7}(?:[\-转]\d{1,5})?(?![\d\-])", gate="number"),
-    _row("PHONE", r"(?:电话|電話|座机|热线|传真|手机|聯繫方式|联系方式)(?:号码|号)?\s*(?:为|是|[:：])?\s*(?P<value>\+?\d[\d \-]{5,16}\d)(?!\d)", gate="number"),
+    _row("PHONE", r"(?:电话|電話|座机|热线|传真|手机|聯繫方式|联系方式)(?:号码|号)?\s*(?:为|是|[:：])?\s*(?P<value>\+?\d(?:[ \-]{0,2}\d){6,14})(?!\d)", gate="number"),
     _row("PHONE", r"(?<![\d./\-A-Za-z])[48]00[ \-]\d{3}[ \-]\d{4}(?!\d)", gate="number"),
     _row("PHONE", r"(?<![\d./A-Za-z\-])(?:\+?1[\-. ]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[\-.])\d{3}[\-.]\d{4}(?![\d\-]|\.\d)", gate="number"),
-    _row("PHONE", r"\b(?:phone|tel|telephone|mobile|cell|fax|call)(?:\s*(?:number|no\.?))?\s*(?:is\s*|at\s*)?[.:：]?\s*(?P<value>\+?\(?\d[\d ().\-]{6,16}\d)(?!\d)", None, _I, gate="number"),
+    _row("PHONE", r"\b(?:phone|tel|telephone|mobile|cell|fax|call)(?:\s*(?:number|no\.?))?\s*(?:is\s*|at\s*)?[.:：]?\s*(?P<value>\+?\(?\d(?:[ ().\-]{0,2}\d){6,14})(?!\d)", None, _I, gate="number"),
     _row("IP", r"(?<![\d.A-Za-z])\d{1,3}(?:\.\d{1,3}){3}(?![\d]|\.\d)", _ipv4, gate="ipv4"),
     _row("IP", r"(?<![\w:.*])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{6,39}(?![\w:])", _ipv6, gate="ipv6"),
     _row("PLATE", r"(?<![A-Za-z0-9])[" + _PROVINCES + r"][A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{5,6}(?![A-Za-z0-9])", _plate, gate="plate"),
@@ -159,19 +159,25 @@ PATTERNS: tuple[Pattern, ...] = (
     _row("ACCOUNT", r"(?:微信|威信|薇信|weixin|wechat|\bvx|v信)(?:号码?|号|群|\s*id)?\s*[:：]?\s*(?P<value>(?=[A-Za-z_\-]*\d)[A-Za-z][A-Za-z0-9_\-]{4,19})", None, _I),
     _row("ACCOUNT", r"(?<![A-Za-z])(?:QQ|扣扣)(?:号码?|群)?\s*(?:为|是|[:：])?\s*(?P<value>[1-9]\d{4,10})(?!\d)", None, _I),
     _row("NAME", r"(?:姓\s?名|联系人|聯絡人|患者名字|监护人|收件人|签名|签字|曾用名)\s*[:：]\s*(?P<value>[" + _HAN + r"·]{2,5}?)" + _AFTER_NAME),
+    _row("NAME", r"姓名[ \u3000](?P<value>[" + _SURNAMES + "][" + _HAN + "]{1,2})" + _AFTER_NAME),
     _row("NAME", r"(?:患者|病人|家属|患儿|病员|医生|医师|主治医师|主管护士|管床医生|责任护士)\s*[:：]\s*(?P<value>[" + _SURNAMES + "][" + _HAN + "]{1,2})" + _AFTER_NAME),
     _row("NAME", r"(?:患者|病人|患儿)[，,]?\s?(?P<value>[" + _SURNAMES + "][" + _HAN + r"]{1,2})(?=[，,、\s]{1,2}(?:男|女|性别|\d{1,3}\s?岁))"),
-    _row("NAME", r"(?i:patient(?:'s|’s)? name|full name|next of kin|emergency contact)\s*(?:[:：]|is)\s*(?P<value>" + _FULL_NAME.replace("{1,3}", "{0,3}") + ")", _person),
+    _row("NAME", r"(?i:patient(?:'s|’s)? name|name of (?:the )?patient|full name|next of kin|emergency contact)\s*(?:[:：]|is)\s*(?P<value>" + _FULL_NAME.replace("{1,3}", "{0,3}") + ")", _person),
     _row("NAME", r"(?:(?<=^)|(?<=[\n.;,(（，。；|]))[ \t]*(?:Name|NAME)\s*[:：]\s*(?P<value>" + _FULL_NAME + ")", _person, re.MULTILINE),
     _row("NAME", r"\bPatient\s*[:：]\s*(?P<value>" + _FULL_NAME + r")(?=\s*[,;(]|\s*\n|\s*$|\s+(?:DOB|Age|Sex|MRN|is a))", _person),
     _row("ADDRESS", r"(?:家庭|现|現|居|联系|聯繫|通讯|通信|户籍|戶籍|工作|邮寄|收货|详细)?(?:住址|地址|住所)\s*[:：]\s*(?P<value>[^\n，。；;,|：:]{4,60})", _place_zh),
-    _row("ADDRESS", r"\b(?:home |mailing |street |residential |current )?address\s*(?:[:：]|is)\s*(?P<value>\d{1,6}[A-Za-z]?[ ]+[A-Za-z][^\n;|]{3,70}?)(?=\.(?:\s|$)|\n|;|\||$|,?\s+(?:phone|tel|email|DOB))", None, _I),
+    _row("ADDRESS", r"(?:家住|现住|居住在|居住于|住在)(?P<value>[" + _HAN + r"]{2,12}[省市区县][" + _HAN + r"\dA-Za-z\-]{2,40}?(?:号|室|栋|楼|村|组|弄)(?:[" + _HAN + r"\d]{1,12}(?:室|栋|楼|层|号|组))?)"),
+    _row("ADDRESS", r"\b(?:lives?|living|resid(?:es?|ing)) at (?P<value>\d{1,6}[A-Za-z]?[ ]+[A-Za-z0-9][A-Za-z0-9 .'’\-]{1,40}?\b(?:Street|St|Avenue|Ave|Road|Rd|Drive|Dr|Lane|Ln|Boulevard|Blvd|Court|Ct|Place|Pl|Way|Square|Terrace)\b(?:,[^\n;|.]{2,50})?)", None, _I),
+    _row("ADDRESS", r"\b(?:home |mailing |street |residential |current )?address\s*(?:[:：]|is)\s*(?P<value>\d{1,6}[A-Za-z]?[ ]+[A-Za-z0-9][^\n;|]{3,70}?)(?=\.(?:\s|$)|\n|;|\||$|,?\s+(?:phone|tel|email|DOB))", None, _I),
 )  # fmt: skip
 GATES = {
     "number": r"[0-9](?:[ .()（）\-]{0,2}[0-9]){6}",
     "ipv4": r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
     "ipv6": r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:",
+    "wide": r"[０-９]",
     "plate": rf"[{_PROVINCES}][A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{{5}}",
 }
+NARROW = {0xFEE0 + ord(c): c for c in "0123456789+-.@()ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"}
+"""Full-width digits, letters and marks as ordinary ones, for a text in which the gate "wide" is open."""
 BEFORE, BEHIND = 48, 64
 """Characters around a "number" that its rows' matches and their surroundings lie in."""
