@@ -1,7 +1,6 @@
 """Stage corpus/decontaminate: documents that hold a benchmark's question (paper, section 2, step 6; method ours).
 
-How a question is found stands in `overlap.py`. The closer to verbatim a short question must be, as short questions
-differ by one word themselves.
+How a question is found stands in `overlap.py`.
 """
 
 from collections.abc import Sequence
@@ -41,12 +40,12 @@ class DecontaminateConfig(Config):
 
     share: float = Field(default=0.6, gt=0, le=1)
     """Smallest weighted share of a question's n-grams in a text."""
-    short_share: float = Field(default=0.8, gt=0, le=1)
-    """The same for short questions."""
+    short_share: float = Field(default=0.7, gt=0, le=1)
+    """The same for short questions that are not Chinese: their formulas take up more of them."""
     short_words: int = Field(default=11, ge=1)
-    """Questions of fewer words (1.5 Chinese characters count as one) are short."""
+    """Questions of fewer words are short."""
     min_words: int = Field(default=8, ge=1)
-    """Shorter benchmark texts are formulas and are not looked for."""
+    """Shorter benchmark texts (1.5 Chinese characters count as one word) are formulas and are not looked for."""
 
 
 def leaks(texts: Sequence[str], index: Index) -> list[str | None]:

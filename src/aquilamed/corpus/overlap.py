@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from aquilamed.corpus.characters import TABLE, batch
 from aquilamed.corpus.language import simplify
-from aquilamed.corpus.ngrams import Hashes, TokenBatch, is_han, mix, ngram_hashes, slices, tokenise
+from aquilamed.corpus.ngrams import Hashes, TokenBatch, is_han, ngram_hashes, slices, tokenise
 
 if TYPE_CHECKING:
     from aquilamed.corpus.decontaminate import DecontaminateConfig
@@ -57,13 +57,27 @@ class Unit:
 
 @dataclass(frozen=True)
 class Rare:
-    """The rare n-grams of one size, sorted: entry i belongs to unit `owners[i]` and counts `weights[i]` of its 1.0."""
+    """The rare n-grams of one size, sorted and distinct. Entries `starts[i]` to `starts[i + 1]` are those of n-gram i.
+
+    Entry e belongs to unit `owners[e]` and counts `weights[e]` of its 1.0. Searching is slow and misses are many: the
+    sieves say by the first and by the last bits of a hash where it is worth it.
+    """
 
     size: int
     grams: Hashes
+    starts: Ints
     owners: Ints
     weights: npt.NDArray[np.float64]
-    sieve: npt.NDArray[np.bool_]
+    sieves: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+
+    def look_up(self, grams: Hashes) -> tuple[Ints, Ints]:
+        """Places of n-grams that are in the index, and their numbers there."""
+        bits = np.uint64(len(self.sieves[0]).bit_length() - 1)
+        places = np.flatnonzero(self.sieves[0][grams >> (np.uint64(64) - bits)])
+        places = places[self.sieves[1][grams[places] & ((np.uint64(1) << bits) - np.uint64(1))]]
+        numbers = np.minimum(np.searchsorted(self.grams, grams[places]), len(self.grams) - 1)
+        right = self.grams[numbers] == grams[places]
+        return places[right], numbers[right]
 
 
 @dataclass(frozen=True)
@@ -152,10 +166,13 @@ def _rare(
     grams, owners, weights = flat[chosen], owner[chosen], rarity[chosen]
     weights = weights / np.bincount(owners, weights=weights, minlength=units)[owners]
     order = np.argsort(grams, kind="stable")
-    bits = max(len(grams), 16).bit_length() + 3
-    sieve = np.zeros(1 << bits, dtype=np.bool_)
-    sieve[grams >> np.uint64(64 - bits)] = True
-    return Rare(size, grams[order], owners[order], weights[order], sieve)
+    distinct, counts = np.unique(grams, return_counts=True)
+    bits = max(len(distinct), 16).bit_length() + 3
+    high, low = np.zeros(1 << bits, dtype=np.bool_), np.zeros(1 << bits, dtype=np.bool_)
+    high[distinct >> np.uint64(64 - bits)] = True
+    low[distinct & np.uint64((1 << bits) - 1)] = True
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return Rare(size, distinct, starts, owners[order], weights[order], (high, low))
 
 
 def _question_number(units: list[Unit]) -> list[int]:
@@ -182,7 +199,8 @@ def _units(text: "BenchmarkText", config: "DecontaminateConfig") -> list[Unit]:
     found = []
     for number in sorted({first, len(lines) - 1}):
         hashes = by_line.hashes[: ends[number]]
-        least = config.short_share if lengths[number] < config.short_words else config.share
+        short = lengths[number] < config.short_words and is_han(hashes).mean() <= 0.5
+        least = config.short_share if short else config.share
         size = max([n for n in _SIZES if n <= len(hashes) // 5] or [_SIZES[0]])
         grams = np.unique(ngram_hashes(hashes, size))
         found.append(Unit(text.benchmark, text.id, len(hashes), least, size, grams, np.empty(0)))
@@ -210,35 +228,19 @@ def _search(tokens: TokenBatch, index: Index) -> list[list[Overlap]]:
 def _candidates(tokens: TokenBatch, index: Index) -> list[tuple[int, int]]:
     """(text, unit) of what is worth comparing in full."""
     pairs: list[tuple[int, int]] = []
-    total, size = tokens.hashes, 1
     for rare in index.rare:
-        total, size = _longer(tokens.hashes, total, size, rare.size)
-        grams = mix(total)
-        hits = np.flatnonzero(rare.sieve[grams >> np.uint64(65 - len(rare.sieve).bit_length())])
+        hits, numbers = rare.look_up(ngram_hashes(tokens.hashes, rare.size))
         owners = np.searchsorted(tokens.starts, hits, side="right") - 1
         inside = hits + rare.size <= tokens.starts[owners + 1]
-        hits, owners = hits[inside], owners[inside]
-        grams = grams[hits]
-        first = np.searchsorted(rare.grams, grams, side="left")
-        counts = np.searchsorted(rare.grams, grams, side="right") - first
+        found = np.unique(owners[inside] * len(rare.grams) + numbers[inside])
+        owners, numbers = np.divmod(found, len(rare.grams))
+        counts = rare.starts[numbers + 1] - rare.starts[numbers]
         steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        entries = np.repeat(first, counts) + steps
-        distinct = np.unique(np.repeat(owners, counts) * len(rare.grams) + entries)
-        text, entry = np.divmod(distinct, len(rare.grams))
-        keys, which = np.unique(text * len(index.units) + rare.owners[entry], return_inverse=True)
+        entry = np.repeat(rare.starts[numbers], counts) + steps
+        keys, which = np.unique(np.repeat(owners, counts) * len(index.units) + rare.owners[entry], return_inverse=True)
         reached = np.bincount(which, weights=rare.weights[entry], minlength=len(keys))
         pairs += [divmod(key, len(index.units)) for key in keys[reached >= _ENOUGH].tolist()]
     return pairs
-
-
-def _longer(hashes: Hashes, total: Hashes, size: int, wanted: int) -> tuple[Hashes, int]:
-    """The sums behind n-grams of `wanted` tokens from those of `size`, as `ngram_hashes` adds them up."""
-    count = max(len(hashes) - wanted + 1, 0)
-    total = total[:count].copy()
-    for offset in range(size, wanted):
-        total *= np.uint64(0x9E3779B97F4A7C15)
-        total += hashes[offset : offset + count]
-    return total, wanted
 
 
 def _share(hashes: Hashes, unit: Unit) -> float:
