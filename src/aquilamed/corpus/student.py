@@ -6,25 +6,26 @@ Two backends with one face: `sklearn` (hashed character n-grams and a linear mod
 
 import hashlib
 import json
-import math
-import re
-import zlib
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 from pydantic import Field
 
 from aquilamed.config import Config, StageFailed
+from aquilamed.corpus.characters import TABLE, batch, classes, classify
+from aquilamed.corpus.ngrams import slices
 from aquilamed.records import write_json
 
 Floats = npt.NDArray[np.float64]
 Task = Literal["classify", "regress"]
 CARD, WEIGHTS = "student.json", "student.safetensors"
 _LEAST = 20
+_SIZES = (1, 2, 3)  # characters of an n-gram
 
 
 class StudentConfig(Config):
@@ -46,7 +47,7 @@ class StudentConfig(Config):
     """Characters of a text that the student sees."""
     features: int = Field(default=2**18, ge=2**10)
     """Columns of the sklearn backend's hashed n-grams (characters, 1 to 3)."""
-    penalty: float = Field(default=0.03, gt=0)
+    penalty: float = Field(default=0.003, gt=0)
     """L2 penalty of the sklearn backend's linear model."""
     heldout: float = Field(default=0.1, gt=0, lt=1)
     """Share of the labelled records that is not trained on and gives the reported figures."""
@@ -119,19 +120,29 @@ def load_student(folder: str) -> Student:
 
 
 class Linear:
-    """A linear model over hashed character n-grams and a few dense features."""
+    """A linear model over hashed character 1- to 3-grams and a few dense features."""
 
     def __init__(self, card: dict[str, Any], arrays: dict[str, Any]) -> None:
         self.card, self.arrays = card, arrays
 
     def predict(self, texts: Sequence[str]) -> Floats:
         """See `Student.predict`."""
-        if not texts:
-            return np.zeros(0)
-        cut = [t[: self.card["max_chars"]] for t in texts]
-        raw = _matrix(cut, self.card["features"], self.arrays["mean"], self.arrays["scale"])
-        values: Floats = np.asarray(raw @ self.arrays["weights"]).ravel() + float(self.arrays["intercept"][0])
-        return 1 / (1 + np.exp(-values)) if self.card["task"] == "classify" else values
+        values = [np.zeros(0), *(self._some([t[: self.card["max_chars"]] for t in part]) for part in slices(texts))]
+        raw: Floats = np.concatenate(values)
+        if self.card["task"] == "classify":
+            raw = 1 / (1 + np.exp(-raw))
+        return raw
+
+    def _some(self, texts: list[str]) -> Floats:
+        """The linear score: n-gram weights are added up where they stand, no row of features is built."""
+        weights = self.arrays["weights"]
+        grams = _grams(texts, self.card["features"])
+        sums = np.zeros(len(texts))
+        for columns, inside, starts in grams:
+            sums += np.add.reduceat(np.where(inside, weights[columns], 0), starts)
+        dense = _standardised(_dense(texts), self.arrays["mean"], self.arrays["scale"])
+        result: Floats = sums * _scale(texts) + dense @ weights[self.card["features"] :] + float(self.arrays["intercept"][0])
+        return result
 
     def save(self, folder: Path) -> None:
         """See `Student.save`."""
@@ -143,12 +154,15 @@ class Linear:
 
 
 def _train_linear(task: Task, texts: list[str], targets: Floats, weights: Floats, config: StudentConfig) -> Linear:
+    from scipy.sparse import csr_matrix, hstack, vstack
     from sklearn.linear_model import LogisticRegression, Ridge
 
     plain = _dense(texts)
     mean, scale = plain.mean(axis=0), plain.std(axis=0)
     scale[scale == 0] = 1.0
-    rows = _matrix(texts, config.features, mean, scale)
+    # In pieces: a text of 4,000 characters gives 12,000 n-grams before equal ones are joined.
+    grams = vstack([_rows(texts[start : start + 128], config.features) for start in range(0, len(texts), 128)])
+    rows = hstack([grams, csr_matrix(_standardised(plain, mean, scale))], format="csr")
     if task == "classify":
         model = LogisticRegression(C=1 / config.penalty, max_iter=500)
         model.fit(rows, targets.astype(int), sample_weight=weights)
@@ -165,63 +179,78 @@ def _train_linear(task: Task, texts: list[str], targets: Floats, weights: Floats
     return Linear(card, arrays)
 
 
-def _matrix(texts: list[str], features: int, mean: Floats, scale: Floats) -> Any:
-    """Rows of hashed n-grams (unit length) and dense features (standardised, a tenth of their size, clipped)."""
-    from scipy.sparse import csr_matrix, hstack, vstack
-
-    # In pieces: a text of 4,000 characters gives 12,000 n-grams before equal ones are joined.
-    grams = [_grams(texts[start : start + 128], features) for start in range(0, len(texts), 128)]
-    dense = np.clip((_dense(texts) - mean) / scale, -3, 3) / 10
-    return hstack([vstack(grams), csr_matrix(dense)], format="csr")
+def _scale(texts: list[str]) -> Floats:
+    """What a text's n-gram counts are multiplied with: 1 / √(number of n-grams)."""
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    grams = np.sum([np.maximum(sizes - n + 1, 0) for n in _SIZES], axis=0)
+    scale: Floats = 1 / np.sqrt(np.maximum(grams, 1))
+    return scale
 
 
-def _grams(texts: list[str], features: int) -> Any:
-    """Hashed character 1- to 3-grams with damped counts, rows of unit length.
+def _rows(texts: list[str], features: int) -> Any:
+    """The n-gram features of texts as a sparse matrix [texts, features]."""
+    from scipy.sparse import coo_matrix, diags
 
-    All texts' code points stand in one array and are hashed at once (scikit-learn's HashingVectorizer walks through
-    each text in Python).
-    """
-    from scipy.sparse import coo_matrix
-    from sklearn.preprocessing import normalize
+    where, owner = [], []
+    for columns, inside, starts in _grams(texts, features):
+        where.append(columns[inside])
+        owner.append(np.searchsorted(starts, np.flatnonzero(inside), side="right") - 1)
+    columns = np.concatenate(where)
+    counts = coo_matrix((np.ones(len(columns)), (np.concatenate(owner), columns)), shape=(len(texts), features))
+    return diags(_scale(texts)) @ counts.tocsr()
 
-    lower = [t.lower() for t in texts]
-    codes = np.frombuffer("".join(lower).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    row = np.repeat(np.arange(len(lower)), [len(t) for t in lower])
-    hashes, rows, columns = np.zeros(len(codes), dtype=np.uint32), [], []
-    for n in (1, 2, 3):
-        hashes = hashes[: len(codes) - n + 1] * np.uint32(0x01000193) + codes[n - 1 :] + np.uint32(n)
-        inside = row[: len(hashes)] == row[n - 1 :]  # not across two texts
+
+Grams = tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_], npt.NDArray[np.int64]]
+
+
+def _grams(texts: list[str], features: int) -> Iterator[Grams]:
+    """For each size of n-gram: the column of every place, whether it lies inside one text, and where texts start."""
+    chars = batch(texts)
+    codes = _lower().take(chars.codes, mode="clip")
+    hashes = codes * np.uint32(0x01000193) + np.uint32(1)
+    for n in _SIZES:
+        while len(codes) - len(hashes) < n - 1:
+            done = len(codes) - len(hashes) + 1
+            hashes = hashes[:-1] * np.uint32(0x01000193) + codes[done:] + np.uint32(done + 1)
         mixed = (hashes ^ (hashes >> np.uint32(15))) * np.uint32(0x9E3779B1)
-        rows.append(row[: len(hashes)][inside])
-        columns.append(((mixed ^ (mixed >> np.uint32(13))) % np.uint32(features))[inside])
-    where = np.concatenate(rows), np.concatenate(columns)
-    counts = coo_matrix((np.ones(len(where[0])), where), shape=(len(texts), features)).tocsr()
-    counts.data = 1 + np.log(counts.data)
-    return normalize(counts)
+        columns = np.zeros(len(codes), np.uint32)
+        columns[: len(hashes)] = (mixed ^ (mixed >> np.uint32(13))) % np.uint32(features)
+        inside = np.ones(len(codes), np.bool_)
+        for back in range(n):
+            inside[np.maximum(chars.ends - back, chars.starts)] = False
+        yield columns, inside, chars.starts
 
 
-_HAN = re.compile(r"[\u3400-\u9fff]")
-_DIGITS = re.compile(r"\d")
-_MARKS = re.compile(r"[^\w\s]")
+@cache
+def _lower() -> npt.NDArray[np.uint32]:
+    """Code point → its lower case, where that is one character."""
+    table = np.arange(TABLE, dtype=np.uint32)
+    for code in range(TABLE):
+        small = chr(code).lower()
+        if len(small) == 1:
+            table[code] = ord(small)
+    return table
+
+
+def _standardised(dense: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Dense features in standard deviations, clipped, half as big."""
+    result: Floats = np.clip((dense - mean) / scale, -3, 3) / 2
+    return result
 
 
 def _dense(texts: Sequence[str]) -> Floats:
     """Eight figures of form: length, Chinese, digits, marks, variety, compressibility, line length, repetition."""
-    rows = []
-    for text in texts:
-        size = max(len(text), 1)
+    chars = batch(texts)
+    bits = classify(chars.codes, classes((r"\p{Han}", r"\d", r"[^\w\s]")))
+    sizes = np.maximum(chars.ends - chars.starts, 1)
+    han, digits, marks = (chars.count((bits & np.uint8(bit)) > 0) / sizes for bit in (1, 2, 4))
+    squeeze = zstandard.ZstdCompressor(level=1)
+    rest = []
+    for text, size in zip(texts, sizes.tolist(), strict=True):
         lines = [line for line in text.splitlines() if line.strip()] or [""]
         data = text.encode("utf-8", "replace")
-        rows.append(
-            [
-                math.log1p(len(text)),
-                len(_HAN.findall(text)) / size,
-                len(_DIGITS.findall(text)) / size,
-                len(_MARKS.findall(text)) / size,
-                len(set(text)) / math.sqrt(size),
-                len(zlib.compress(data, 6)) / max(len(data), 1),
-                math.log1p(size / len(lines)),
-                1 - len(set(lines)) / len(lines),
-            ]
-        )
-    return np.asarray(rows, dtype=np.float64).reshape(-1, 8)
+        packed = len(squeeze.compress(data)) / max(len(data), 1)
+        rest.append((len(set(text)), packed, size / len(lines), 1 - len(set(lines)) / len(lines)))
+    variety, ratio, line, repeated = np.asarray(rest, dtype=np.float64).reshape(-1, 4).T
+    columns = (np.log1p(sizes), han, digits, marks, variety / np.sqrt(sizes), ratio, np.log1p(line), repeated)
+    return np.stack(columns, axis=1)
