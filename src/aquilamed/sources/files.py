@@ -11,7 +11,7 @@ from typing import Literal
 
 from aquilamed.config import Invalid
 from aquilamed.sources.jsonlist import read_json
-from aquilamed.sources.lines import COMPRESSION, Encoding, Line, choose_encoding, decode, head, lines, not_text
+from aquilamed.sources.lines import COMPRESSION, Encoding, Line, Span, choose_encoding, decode, head, lines, not_text
 from aquilamed.sources.raw import BadRecord, RawRecord, Record, bad, checked, unreadable
 from aquilamed.sources.tables import read_csv, read_parquet
 
@@ -42,6 +42,7 @@ def read_records(
     columns: list[str] | None = None,
     paragraphs: bool = False,
     max_bytes: int = MAX_BYTES,
+    span: Span | None = None,
 ) -> Iterator[Record]:
     """The records of one file, in order.
 
@@ -50,6 +51,7 @@ def read_records(
         columns: names of a CSV file's columns when it has no header line.
         paragraphs: a TXT file holds one record per blank-line paragraph instead of one.
         max_bytes: a longer line, paragraph or JSON item is quarantined.
+        span: read only these lines (JSONL).
 
     Raises:
         Invalid: the file cannot be opened, or its name does not tell its format.
@@ -59,7 +61,7 @@ def read_records(
         return read_parquet(path, name)
     codec = choose_encoding(path, encoding)
     if kind == "jsonl":
-        return _jsonl(path, name, codec, max_bytes)
+        return _jsonl(path, name, codec, max_bytes, span)
     if kind == "json":
         return read_json(path, name, codec, max_bytes)
     if kind == "txt":
@@ -84,8 +86,8 @@ def choose_format(path: Path, name: str) -> Format:
     return kind
 
 
-def _jsonl(path: Path, name: str, codec: str, max_bytes: int) -> Iterator[Record]:
-    for line in lines(path, max_bytes):
+def _jsonl(path: Path, name: str, codec: str, max_bytes: int, span: Span | None) -> Iterator[Record]:
+    for line in lines(path, max_bytes, span):
         unread = unreadable(name, line, codec)
         if unread is not None:
             yield unread

@@ -16,12 +16,15 @@ from pydantic import Field
 from aquilamed.config import Config, Invalid
 from aquilamed.engine import Counts
 from aquilamed.records import Dialogue, Document, parts, record_id, to_frame, write_part
-from aquilamed.sources.files import BadRecord, Encoding, Format, RawRecord, Record, read_records
+from aquilamed.sources.files import BadRecord, Encoding, Format, RawRecord, Record, choose_format, read_records
+from aquilamed.sources.lines import COMPRESSION, Span, spans
 from aquilamed.sources.raw import Misfit, shown
 from aquilamed.stage import Context, Result
 
 # Files of a source share one task up to this size: a folder of tiny texts must not become a folder of tiny parts.
 _GROUP_BYTES = 256 << 10
+# A larger plain JSONL file is several tasks: one file must not keep one core busy while the others wait.
+SPAN_BYTES = 64 << 20
 _PART_CHARS = 32 << 20
 _SHOWN_BAD = 10
 
@@ -62,7 +65,7 @@ Convert = Callable[[Any, RawRecord], Document | Dialogue]
 
 @dataclass(frozen=True)
 class Task:
-    """Files of one source for one worker. `number` is (source, task)."""
+    """Files of one source, or a span of one file, for one worker. `number` is (source, task)."""
 
     source: Source
     files: tuple[tuple[str, Path], ...]
@@ -71,6 +74,7 @@ class Task:
     config: IngestConfig
     convert: Convert
     kind: type[Document] | type[Dialogue]
+    span: Span | None = None
 
 
 def ingest(
@@ -111,18 +115,27 @@ def _tasks(
     convert: Convert,
     kind: type[Document] | type[Dialogue],
 ) -> Iterator[Task]:
-    """One task per file; small files share one, and a source with a limit is one task, which alone can count."""
-    groups: list[list[tuple[str, Path]]] = []
+    """One task per file or span of a large one; small files share one. A source with a limit is one task: it alone can count."""
+    groups: list[tuple[list[tuple[str, Path]], Span | None]] = []
     room = 0
     for name, path in ctx.files(source.path):
         size = path.stat().st_size
+        if source.limit is None and size > SPAN_BYTES and _can_split(source, name, path):
+            groups += [([(name, path)], span) for span in spans(path, SPAN_BYTES)]
+            room = 0
+            continue
         if not groups or (source.limit is None and size > room):
-            groups.append([])
+            groups.append(([], None))
             room = _GROUP_BYTES
-        groups[-1].append((name, path))
+        groups[-1][0].append((name, path))
         room -= size
-    for n, files in enumerate(groups):
-        yield Task(source, tuple(files), (number, n), ctx.out, config, convert, kind)
+    for n, (files, span) in enumerate(groups):
+        yield Task(source, tuple(files), (number, n), ctx.out, config, convert, kind, span)
+
+
+def _can_split(source: Source, name: str, path: Path) -> bool:
+    format = choose_format(path, name) if source.format == "auto" else source.format
+    return format == "jsonl" and path.suffix.lower() not in COMPRESSION
 
 
 class _Parts:
@@ -176,12 +189,17 @@ def read_task(task: Task) -> Counts:
     dropped.close()
     name = task.source.name
     return {
-        f"{name}/files": len(task.files),
+        f"{name}/files": 0 if task.span and task.span.start else len(task.files),
         f"{name}/in": kept.count + dropped.count,
         f"{name}/kept": kept.count,
         f"{name}/dropped": dropped.count,
-        "bytes": sum(path.stat().st_size for _, path in task.files),
+        "bytes": _bytes(task),
     }
+
+
+def _bytes(task: Task) -> int:
+    total = sum(path.stat().st_size for _, path in task.files)
+    return total if task.span is None else min(task.span.end, total) - task.span.start
 
 
 def _records(task: Task) -> Iterator[Record]:
@@ -195,6 +213,7 @@ def _records(task: Task) -> Iterator[Record]:
             columns=source.columns,
             paragraphs=getattr(source, "paragraphs", False),
             max_bytes=task.config.max_bytes,
+            span=task.span,
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import pyarrow as pa
 
@@ -18,11 +18,21 @@ SNIFF = 1 << 20
 _PLAIN_CHUNK = 1 << 20
 # What stands in the last chunk of a damaged file is lost with it: a small chunk loses little.
 _PACKED_CHUNK = 1 << 14
-_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+# Overrides make a text read otherwise than it is stored; proper Arabic and Hebrew need none.
+_NOT_TEXT = re.compile("[\x00\u202d\u202e\ud800-\udfff]")
 
 
 class Damaged(Exception):
     """A file's tail cannot be read: a truncated or corrupt compressed stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a plain file's bytes: the lines that start in it. `number` is that of the first of them."""
+
+    start: int
+    end: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +68,48 @@ def chunks(path: Path) -> Iterator[bytes]:
             yield data
 
 
-def lines(path: Path, limit: int) -> Iterator[Line]:
-    """The lines of a file. At most about `limit` bytes of a line are held; a longer one comes cut.
+def spans(path: Path, size: int) -> list[Span]:
+    """A plain file in stretches of `size` bytes. Reads it once, to number the lines."""
+    found = [Span(0, size, 1)]
+    breaks = 0
+    with path.open("rb") as file:
+        for start in range(size, path.stat().st_size, size):
+            # The line feed that ends the line before a stretch's first one may be the last byte before the stretch.
+            breaks += _count(file, start - 1 - file.tell())
+            found.append(Span(start, start + size, breaks + 2))
+    return found
+
+
+def _count(file: IO[bytes], size: int) -> int:
+    breaks = 0
+    while size > 0 and (data := file.read(min(size, _PLAIN_CHUNK))):
+        breaks += data.count(b"\n")
+        size -= len(data)
+    return breaks
+
+
+def _span_chunks(path: Path, span: Span) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        if span.start:
+            file.seek(span.start - 1)
+            while (piece := file.readline(_PLAIN_CHUNK)) and not piece.endswith(b"\n"):
+                pass
+        piece = b"\n"
+        while (room := span.end - file.tell()) > 0 and (data := file.read(min(_PLAIN_CHUNK, room))):
+            piece = data
+            yield data
+        while not piece.endswith(b"\n") and (piece := file.readline(_PLAIN_CHUNK)):
+            yield piece
+
+
+def lines(path: Path, limit: int, span: Span | None = None) -> Iterator[Line]:
+    """The lines of a file, or of a span of it. At most about `limit` bytes of a line are held; a longer one comes cut.
 
     A damaged file ends with a line that says so and holds what was left.
     """
-    number, rest = 1, b""
+    number, rest = span.number if span else 1, b""
     try:
-        for chunk in chunks(path):
+        for chunk in _span_chunks(path, span) if span else chunks(path):
             *whole, rest = (rest + chunk).split(b"\n")
             for data in whole:
                 yield Line(number, data[:limit], len(data) > limit)
@@ -134,13 +178,15 @@ def decode(data: bytes, codec: str) -> str:
 
 
 def not_text(text: str) -> str | None:
-    """What keeps a string from being text: a NUL, an undecodable byte or a lone surrogate; None when nothing does."""
+    """What keeps a string from being text: a NUL, an undecodable byte, a lone surrogate, an override of direction."""
     hit = _NOT_TEXT.search(text)
     if hit is None:
         return None
     code = ord(hit[0])
     if code == 0:
         return f"NUL at character {hit.start() + 1}"
+    if code < 0xD800:
+        return f"direction override U+{code:04X} at character {hit.start() + 1}"
     if 0xDC80 <= code <= 0xDCFF:
         return f"byte 0x{code - 0xDC00:02x} at character {hit.start() + 1} does not decode"
     return f"lone surrogate U+{code:04X} at character {hit.start() + 1}"
