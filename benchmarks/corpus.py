@@ -148,10 +148,10 @@ def tokenise_ours(texts: list[str], folder: Path) -> tuple[float, Any]:
     import numpy as np
 
     from aquilamed.corpus.pack import Shards
-    from aquilamed.corpus.tokenise import choose_encoder, tokenise_part
-    from aquilamed.models import ModelConfig, load_tokenizer
+    from aquilamed.corpus.tokenise import choose_encoder, exact_encoder, tokenise_part
+    from aquilamed.models import ModelConfig
 
-    encoder = choose_encoder(load_tokenizer(ModelConfig(path=MODEL)), folder, texts[:200])
+    encoder = choose_encoder(exact_encoder(ModelConfig(path=MODEL), folder), texts[:200])
     parts = []
     for number, frame in enumerate(frames(texts)):
         parts.append((folder / f"{number}.parquet", folder / f"ids-{number}"))

@@ -22,8 +22,7 @@ from pydantic import Field
 
 from aquilamed.config import Config, StageFailed
 from aquilamed.corpus.mix import hash_share
-from aquilamed.corpus.tokenise import Ids, choose_encoder, tokenise_part
-from aquilamed.models import load_tokenizer
+from aquilamed.corpus.tokenise import Ids, choose_encoder, exact_encoder, tokenise_part
 from aquilamed.records import iter_parts, read_parts
 from aquilamed.stage import Context, Result
 
@@ -166,7 +165,7 @@ class PackedRows:
 def run(ctx: Context, config: PackConfig) -> Result:
     """Tokenise (part by part, in the workers) and pack a mix: `train/` and, by language, `heldout/<lang>/`."""
     (source,) = ctx.inputs.values()
-    encoder = choose_encoder(load_tokenizer(ctx.recipe.base_model), ctx.work, _sample(source.kept, ctx.seed))
+    encoder = choose_encoder(exact_encoder(ctx.recipe.base_model, ctx.work), _sample(source.kept, ctx.seed))
     parts = source.kept_parts()
     folders = [ctx.work / "tokens" / f"{n:05d}" for n in range(len(parts))]
     jobs = [(p, f, encoder) for p, f in zip(parts, folders, strict=True)]

@@ -141,7 +141,9 @@ class Linear:
         for columns, inside, starts in grams:
             sums += np.add.reduceat(np.where(inside, weights[columns], 0), starts)
         dense = _standardised(_dense(texts), self.arrays["mean"], self.arrays["scale"])
-        result: Floats = sums * _scale(texts) + dense @ weights[self.card["features"] :] + float(self.arrays["intercept"][0])
+        result: Floats = (
+            sums * _scale(texts) + dense @ weights[self.card["features"] :] + float(self.arrays["intercept"][0])
+        )
         return result
 
     def save(self, folder: Path) -> None:
@@ -161,8 +163,12 @@ def _train_linear(task: Task, texts: list[str], targets: Floats, weights: Floats
     mean, scale = plain.mean(axis=0), plain.std(axis=0)
     scale[scale == 0] = 1.0
     # In pieces: a text of 4,000 characters gives 12,000 n-grams before equal ones are joined.
-    grams = vstack([_rows(texts[start : start + 128], config.features) for start in range(0, len(texts), 128)])
-    rows = hstack([grams, csr_matrix(_standardised(plain, mean, scale))], format="csr")
+    grams = vstack(
+        [_rows(texts[start : start + 128], config.features) for start in range(0, len(texts), 128)], format="csr"
+    )
+    # Columns that no training text fills would stay 0: the solver need not carry them.
+    used = np.unique(grams.indices)
+    rows = hstack([grams[:, used], csr_matrix(_standardised(plain, mean, scale))], format="csr")
     if task == "classify":
         model = LogisticRegression(C=1 / config.penalty, max_iter=500)
         model.fit(rows, targets.astype(int), sample_weight=weights)
@@ -170,8 +176,11 @@ def _train_linear(task: Task, texts: list[str], targets: Floats, weights: Floats
         model = Ridge(alpha=config.penalty, solver="sparse_cg", tol=1e-5, max_iter=500)
         model.fit(rows, targets, sample_weight=weights)
     card = {"backend": "sklearn", "task": task, "features": config.features, "max_chars": config.max_chars}
+    found = np.ravel(model.coef_).astype(np.float64)
+    spread = np.zeros(config.features + plain.shape[1])
+    spread[used], spread[config.features :] = found[: len(used)], found[len(used) :]
     arrays = {
-        "weights": np.ascontiguousarray(np.ravel(model.coef_), dtype=np.float64),
+        "weights": spread,
         "intercept": np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64)),
         "mean": mean,
         "scale": scale,

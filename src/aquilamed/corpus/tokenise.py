@@ -1,5 +1,6 @@
 """Texts to token ids, part by part: the fastest tokeniser that gives the right ids, as tasks for the engine."""
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aquilamed.engine import Counts
-from aquilamed.models import document_end
+from aquilamed.models import DOCUMENT_END, ModelConfig, document_end, find_model, load_tokenizer
 
 Ids = NDArray[np.int32]
 Encode = Callable[[list[str]], tuple[Ids, NDArray[np.int64]]]
@@ -42,23 +43,37 @@ class Encoder:
         return _fast(self, slow) if self.backend == "tokie" else slow
 
 
-def choose_encoder(tokenizer: Any, folder: Path, sample: list[str]) -> Encoder:
+def exact_encoder(config: ModelConfig, folder: Path) -> Encoder:
+    """The model's own tokeniser, run by `tokenizers`.
+
+    A local model's files say all that is needed; only for another one is the model library loaded, which takes seconds
+    and half a gigabyte, and the tokeniser written to `folder` for the workers. Raises `Invalid` without an end token.
+    """
+    local = Path(find_model(config.path))
+    file, settings = local / "tokenizer.json", local / "tokenizer_config.json"
+    if file.is_file() and settings.is_file():
+        added = json.loads(file.read_text(encoding="utf-8")).get("added_tokens", [])
+        ids = {token["content"]: int(token["id"]) for token in added}
+        end = json.loads(settings.read_text(encoding="utf-8")).get("eos_token")
+        end = DOCUMENT_END if DOCUMENT_END in ids else end["content"] if isinstance(end, dict) else end
+        if end in ids:
+            return Encoder("tokenizers", str(file), tuple(ids), ids[end])
+    tokenizer = load_tokenizer(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "tokenizer.json"
+    tokenizer.backend_tokenizer.save(str(file))
+    special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
+    return Encoder("tokenizers", str(file), tuple(dict.fromkeys(special)), document_end(tokenizer))
+
+
+def choose_encoder(exact: Encoder, sample: list[str]) -> Encoder:
     """The fastest tokeniser that gives the right ids: tokie where it equals `tokenizers` on the sample, else that.
 
     A text that spells one of the vocabulary's special tokens always goes to `tokenizers`, as plain text: a document
     must not be able to open a turn.
-
-    Args:
-        tokenizer: the model's, loaded.
-        folder: where its file is written for the workers.
     """
     import tokie
 
-    file = folder / "tokenizer.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.backend_tokenizer.save(str(file))
-    special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
-    exact = Encoder("tokenizers", str(file), tuple(dict.fromkeys(special)), document_end(tokenizer))
     quick = replace(exact, backend="tokie")
     try:
         (ids, sizes), (right_ids, right_sizes) = quick.open()(sample), exact.open()(sample)
