@@ -3,11 +3,13 @@
 `states` (behind `plan` and `status`) reads manifests and the recipe only; `run` does the work.
 """
 
+import errno
 import importlib.metadata
 import platform
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -26,6 +28,8 @@ from aquilamed.records import count_rows, digest, parts, read_parts, write_atomi
 from aquilamed.stage import SAMPLE, Context, Result, Stage, find_files, work_folder
 from aquilamed.stages import BY_NAME, enabled, stage_config
 from aquilamed.workspace import Artifact, HashCache, Workspace
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 State = Literal["done", "running", "failed", "interrupted", "stale", "waiting"]
 
@@ -209,9 +213,15 @@ def _run_stage(
         result = stage.run(context, stage_config(recipe, stage.name))
         counts = conservation(stage, out, inputs, result) if stage.records else {}
     except Exception as error:
-        write_atomic(error_file, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}".encode())
+        with suppress(OSError):  # the disk may be full
+            write_atomic(error_file, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}".encode())
         if isinstance(error, Invalid | StageFailed):
             raise type(error)(f"{stage.name}: {error}") from error
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise StageFailed(
+                f"{stage.name}: {out} cannot be written to ({error}); make room, then run the same command again: "
+                "what is written stays"
+            ) from error
         raise
     manifest = {
         **identity,

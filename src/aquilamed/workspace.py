@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from aquilamed.config import StageFailed
+from aquilamed.config import Invalid, StageFailed
 from aquilamed.records import parts, write_json
 
 MANIFEST = "manifest.json"
@@ -165,6 +165,9 @@ class HashCache:
         stat = path.stat()
         key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
         if key not in self.known and compute:
-            self.known[key] = file_hash(path)
+            try:
+                self.known[key] = file_hash(path)
+            except OSError as error:
+                raise Invalid(f"{path}: cannot be read ({error.strerror}); mend the file or its permissions") from error
             write_json(self.path, self.known)
         return self.known.get(key)
