@@ -32,6 +32,7 @@ from aquilamed.instruct.relevance import RelevanceConfig
 from aquilamed.instruct.safety import SafetyConfig
 from aquilamed.instruct.select import SelectConfig
 from aquilamed.models import ModelConfig
+from aquilamed.prefer.decontaminate import PreferDecontaminateConfig
 from aquilamed.prefer.objective import ObjectiveConfig
 from aquilamed.prefer.subjective import SubjectiveConfig
 from aquilamed.sample.generate import SampleConfig
@@ -117,6 +118,8 @@ class Prefer(Config):
     """Judged answers; null skips them."""
     objective: ObjectiveConfig | None = None
     """Truth against a wrong option; needs questions."""
+    decontaminate: PreferDecontaminateConfig = PreferDecontaminateConfig()
+    """Pairs that hold a benchmark's question are dropped."""
 
 
 class Evaluate(Config):
@@ -206,8 +209,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 def save_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every default spelled out, `data_root` absolute so that it can be loaded anywhere."""
-    values = recipe.model_dump(mode="json")
-    values["data_root"] = str(recipe.data_folder())
+    values = recipe.model_dump(mode="json") | {"data_root": str(recipe.data_folder())}
     return yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
 
 
@@ -226,7 +228,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         if isinstance(here, list):
             if not name.isdigit() or int(name) >= len(here):
                 raise Invalid(
-                    f"--set {key}: {'.'.join(names[:position])} is a list of {len(here)}; give an index below that"
+                    f"--set {key}: {'.'.join(names[:position])} has {len(here)} items; give an index below that"
                 )
             if last:
                 here[int(name)] = value
@@ -249,10 +251,9 @@ def _explain(path: Path, error: ValidationError, lines: Any) -> str:
         line = _line(lines, location)
         where = f"{path}:{line}" if line else str(path)
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(location[-1]), _fields(Recipe, location[:-1]), n=1, cutoff=0.5)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(_fields(Recipe, location[:-1]))}"
-            )
+            known = _fields(Recipe, location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
             messages.append(f"{where}: {key}: unknown key{hint}")
         elif item["type"] == "missing":
             messages.append(f"{where}: {key}: this key is required")

@@ -7,6 +7,7 @@ from aquilamed.config import Config, Invalid
 from aquilamed.corpus import decontaminate, dedup, domain, language, mix, pack, pii, quality, rules, toxicity
 from aquilamed.evaluate import knowledge, multiturn, pairwise
 from aquilamed.instruct import clean, deita, relevance, safety, select
+from aquilamed.prefer import decontaminate as prefer_decontaminate
 from aquilamed.prefer import objective, subjective
 from aquilamed.recipe import Recipe
 from aquilamed.sample import generate
@@ -100,8 +101,15 @@ STAGES: tuple[Stage, ...] = (
         files=lambda r: [*(r.prefer.objective.questions if r.prefer.objective else []), *_benchmark_paths(r)],
     ),
     Stage(
-        "align", align.run, optional=(*PREFERENCES, "finetune"), any_of=PREFERENCES, records=False, uses=("base_model",)
+        "prefer/decontaminate",
+        prefer_decontaminate.run,
+        optional=PREFERENCES,
+        any_of=PREFERENCES,
+        flow=PREFERENCES,
+        uses=("evaluate.benchmarks",),
+        files=_benchmark_paths,
     ),
+    Stage("align", align.run, ("prefer/decontaminate",), optional=("finetune",), records=False, uses=("base_model",)),
     Stage(
         "evaluate/knowledge",
         knowledge.run,

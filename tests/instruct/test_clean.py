@@ -80,5 +80,10 @@ def test_leaked_dialogue_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert dropped["id"].to_list() == ["000", "001", "002", "003"]
     assert "huatuo question 7" in dropped["detail"][0]
     assert read_parts(ctx.out / "kept")["id"].to_list() == ["004"]
-    assert result.metrics["benchmarks"]["huatuo"] == {"questions": 1, "leaked_questions": 1, "documents_dropped": 4}
+    assert result.metrics["benchmarks"]["huatuo"] == {
+        "questions": 1,
+        "leaked_questions": 1,
+        "leaked_share": 1.0,
+        "documents_dropped": 4,
+    }
     assert result.metrics["benchmarks"]["mmlu"]["documents_dropped"] == 0

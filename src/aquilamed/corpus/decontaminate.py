@@ -3,8 +3,11 @@
 How a question is found stands in `overlap.py`.
 """
 
-from collections.abc import Sequence
-from functools import partial
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,8 +16,8 @@ from pydantic import Field
 from aquilamed.config import Config
 from aquilamed.corpus.dedup import Texts, document_texts
 from aquilamed.corpus.overlap import Index, Overlap, build_index, find
-from aquilamed.engine import no_reason
-from aquilamed.records import iter_parts
+from aquilamed.engine import map_parts, no_reason
+from aquilamed.records import iter_parts, write_atomic, write_json
 from aquilamed.stage import Context, Result
 
 if TYPE_CHECKING:
@@ -61,37 +64,61 @@ def _detail(found: list[Overlap]) -> str:
 
 def run(ctx: Context, config: DecontaminateConfig) -> Result:
     """Drop documents that hold a question of a benchmark of the recipe."""
-    return decontaminate_stage(ctx, config, "corpus/dedup", document_texts)
+    return decontaminate_stage(ctx, config, ["corpus/dedup"], document_texts)
 
 
-def decontaminate_stage(ctx: Context, config: DecontaminateConfig, source: str, texts: Texts) -> Result:
-    """The stage for any kind of record; metrics say per benchmark what leaked."""
+def decontaminate_stage(ctx: Context, config: DecontaminateConfig, sources: Sequence[str], texts: Texts) -> Result:
+    """The stage for any kind of record, over the kept records of the inputs `sources`.
+
+    Writes `contamination.json`, which is also in the metrics: benchmark → questions, leaked_questions, leaked_share,
+    documents_dropped.
+    """
     from aquilamed.evaluate.tasks import benchmark_texts
 
     benchmarks = benchmark_texts(ctx)
-    index = build_index(benchmarks, config)
-    ctx.flow(partial(check, index=index, texts=texts), source, "decontaminate")
-    counts = {name: {"questions": 0, "leaked_questions": 0, "documents_dropped": 0} for name in _names(benchmarks)}
+    # The index of large benchmarks is much larger than a part: workers read it once instead of getting it with each part.
+    path = ctx.work / "index.pickle"
+    write_atomic(path, pickle.dumps(build_index(benchmarks, config)))
+    kept = [part for name in sources for part in ctx.inputs[name].kept_parts()]
+    map_parts(ctx.engine, partial(check, index=path, texts=texts), kept, ctx.out, "decontaminate")
+    table = contamination(benchmarks, read_index(path), iter_parts(ctx.out / "dropped"), texts)
+    write_json(ctx.out / "contamination.json", table)
+    return Result({"benchmarks": table})
+
+
+@lru_cache(maxsize=1)
+def read_index(path: Path) -> Index:
+    """The index that this run has written."""
+    found: Index = pickle.loads(path.read_bytes())  # noqa: S301 (written by this run)
+    return found
+
+
+def contamination(
+    benchmarks: "Sequence[BenchmarkText]", index: Index, dropped: Iterable[pl.DataFrame], texts: Texts
+) -> dict[str, dict[str, float]]:
+    """What of each benchmark is in the dropped records: how many questions, their share, and in how many records."""
+    records: Counter[str] = Counter()
     leaked: set[tuple[str, str]] = set()
-    for question in benchmarks:
-        counts[question.benchmark]["questions"] += 1
-    for part in iter_parts(ctx.out / "dropped"):
+    for part in dropped:
         for found in find(texts(part), index):
             leaked.update((o.benchmark, o.id) for o in found)
-            for name in {o.benchmark for o in found}:
-                counts[name]["documents_dropped"] += 1
-    for name, _ in leaked:
-        counts[name]["leaked_questions"] += 1
-    return Result({"benchmarks": counts})
+            records.update({o.benchmark for o in found})
+    questions = Counter(b.benchmark for b in benchmarks)
+    hit = Counter(name for name, _ in leaked)
+    return {
+        name: {
+            "questions": count,
+            "leaked_questions": hit[name],
+            "leaked_share": round(hit[name] / count, 6),
+            "documents_dropped": records[name],
+        }
+        for name, count in sorted(questions.items())
+    }
 
 
-def _names(benchmarks: "Sequence[BenchmarkText]") -> list[str]:
-    return sorted({b.benchmark for b in benchmarks})
-
-
-def check(frame: pl.DataFrame, index: Index, texts: Texts) -> pl.DataFrame:
-    """The kernel."""
-    details = pl.Series("detail", leaks(texts(frame), index), pl.String)
+def check(frame: pl.DataFrame, index: Path, texts: Texts) -> pl.DataFrame:
+    """The kernel; `index` is a file of `read_index`."""
+    details = pl.Series("detail", leaks(texts(frame), read_index(index)), pl.String)
     return (
         no_reason(frame)
         .with_columns(details)

@@ -47,4 +47,4 @@ def run_dedup(ctx: Context, config: InstructDedupConfig) -> Result:
 
 def run_decontaminate(ctx: Context, config: InstructDecontaminateConfig) -> Result:
     """Drop dialogues that hold a benchmark's question; reason decontaminate.benchmark_overlap."""
-    return decontaminate_stage(ctx, config, "instruct/dedup", whole_texts)
+    return decontaminate_stage(ctx, config, ["instruct/dedup"], whole_texts)

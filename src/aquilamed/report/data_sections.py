@@ -126,13 +126,24 @@ def mixes(s: dict[str, Any]) -> list[Table]:
     headers = ["Pack", "Row length", "Documents", "Tokens", "Rows", "Split documents", "Left out", "Padding"]
     tables.append(Table(headers, rows, caption="Packing (training part)"))
     leaks = [
-        [group, name, count(get(b, "questions")), count(get(b, "leaked_questions")), count(get(b, "documents_dropped"))]
+        [
+            group,
+            name,
+            *(count(get(b, key)) for key in ("questions", "leaked_questions")),
+            percent(get(b, "leaked_share")),
+            count(get(b, "documents_dropped")),
+        ]
         for group, found in s["contamination"].items()
         for name, b in (found or {}).items()
     ]
     if leaks:
         tables.append(
-            Table(["Data", "Benchmark", "Questions", "Leaked", "Records dropped"], leaks, 2, "Benchmarks in the data")
+            Table(
+                ["Data", "Benchmark", "Questions", "Leaked", "Share", "Records dropped"],
+                leaks,
+                2,
+                "Benchmarks in the data",
+            )
         )
     return tables
 

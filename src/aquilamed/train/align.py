@@ -16,7 +16,6 @@ from aquilamed.records import read_parts
 from aquilamed.stage import Context, Result
 from aquilamed.train.common import TrainConfig, arguments, finish, is_heldout, lora_config, once, start, train
 
-INPUTS = ("prefer/subjective", "prefer/objective")
 Scores = dict[str, list[float]]
 
 
@@ -109,11 +108,9 @@ def summary(scores: Scores, reference: Scores, beta: float) -> dict[str, float]:
 def _pairs(ctx: Context, config: AlignConfig, tokenizer: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
     """All pairs short enough, with `heldout`, in seeded order; and what is to be reported about them."""
     columns = ["id", "kind", "lang", "prompt", "chosen", "rejected"]
-    tables = [read_parts(ctx.inputs[name].kept, columns) for name in INPUTS if name in ctx.inputs]
-    tables = [t for t in tables if t.height]
-    if not tables:
+    table = read_parts(ctx.inputs["prefer/decontaminate"].kept, columns).sort("id")
+    if not table.height:
         raise StageFailed("the preference stages kept no pair: nothing to align with")
-    table = pl.concat(tables).sort("id")
     sizes: dict[str, list[int]] = {"prompt": [], "chosen": [], "rejected": []}
     for prompt, chosen, rejected in zip(*(table[c].to_list() for c in ("prompt", "chosen", "rejected")), strict=True):
         sizes["prompt"].append(len(prompt_ids(tokenizer, prompt)))
