@@ -227,9 +227,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         last = position == len(names) - 1
         if isinstance(here, list):
             if not name.isdigit() or int(name) >= len(here):
-                raise Invalid(
-                    f"--set {key}: {'.'.join(names[:position])} has {len(here)} items; give an index below that"
-                )
+                raise Invalid(f"--set {key}: {'.'.join(names[:position])} has {len(here)} items; index below that")
             if last:
                 here[int(name)] = value
             else:

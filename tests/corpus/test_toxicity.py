@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import sensitive
 
 from aquilamed.corpus.toxicity import ToxicityConfig, check, own_terms, read_terms, toxic
 
@@ -55,6 +56,21 @@ def test_toxic_text_is_found(text: str) -> None:
 @pytest.mark.parametrize("text", MEDICINE)
 def test_medicine_stays(text: str) -> None:
     assert toxic(text) is None
+
+
+@pytest.mark.parametrize("text", sensitive.MEDICINE)
+def test_sensitive_medicine_stays(text: str) -> None:
+    assert toxic(text) is None
+
+
+def test_sensitive_sentences_are_many_and_of_both_languages() -> None:
+    assert len(sensitive.MEDICINE) == len(set(sensitive.MEDICINE)) >= 100
+    assert sum(text.isascii() for text in sensitive.MEDICINE) >= 50
+
+
+def test_nearly_all_vile_sentences_go() -> None:
+    missed = [text for text in sensitive.TOXIC if toxic(text) is None]
+    assert len(missed) <= len(sensitive.TOXIC) // 20
 
 
 def test_detail_names_terms_and_score() -> None:
