@@ -121,7 +121,8 @@ def whole(source: Path, folder: Path, tokenizer: Path, workers: int) -> None:
     files = len(list(source.glob("*.jsonl")))
 
     def run(*steps: Any, tasks: int = files) -> None:
-        LocalPipelineExecutor(list(steps), tasks=tasks, workers=workers, start_method="fork").run()
+        logs = f"{folder}/logs/{len(list(folder.glob('logs/*')))}"
+        LocalPipelineExecutor(list(steps), tasks=tasks, workers=workers, start_method="fork", logging_dir=logs).run()
 
     def filtered_text() -> JsonlReader:
         return JsonlReader(f"{folder}/filtered", compression=None)

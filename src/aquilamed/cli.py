@@ -63,20 +63,18 @@ def run(
     only: Annotated[str | None, typer.Option(help="Run this stage or group alone; its inputs must be done.")] = None,
     overrides: Overrides = None,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 is one per core.", min=0)] = 0,
-    engine: Annotated[str, typer.Option(help="Where data stages run.")] = "local",
+    engine: Annotated[str, typer.Option(help="Where data stages run: local, ray or ray://host:port.")] = "local",
 ) -> None:
     """Run a recipe: skip what is done, continue what was interrupted, write the report."""
     from aquilamed import pipeline, report
     from aquilamed.recipe import load_recipe
     from aquilamed.workspace import Workspace
 
-    if engine != "local":
-        raise Invalid(f"--engine {engine}: only `local` is there")
     loaded = load_recipe(recipe, overrides)
     space = Workspace(workspace or Path("workspaces") / loaded.name)
     progress = Progress()
     try:
-        pipeline.run(loaded, space, progress, until=until, only=only, workers=workers)
+        pipeline.run(loaded, space, progress, until=until, only=only, workers=workers, engine=engine)
         if only is None:
             progress.say(f"Report: {report.write(space)}")
     except KeyboardInterrupt:  # caught here because typer would turn it into a bare "Aborted."

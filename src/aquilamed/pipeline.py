@@ -19,7 +19,7 @@ from typing import Any, Literal
 import polars as pl
 
 from aquilamed.config import Config, Invalid, StageFailed
-from aquilamed.engine.local import LocalEngine
+from aquilamed.engine import Engine, open_engine
 from aquilamed.lineage import code_hash
 from aquilamed.models import find_model
 from aquilamed.progress import Progress, duration
@@ -134,6 +134,7 @@ def run(
     until: str | None = None,
     only: str | None = None,
     workers: int = 0,
+    engine: str = "local",
 ) -> list[Artifact]:
     """Run a recipe's stages in order and return their artefacts.
 
@@ -141,6 +142,7 @@ def run(
         until: a stage or group; only it and what it needs run.
         only: a stage or group; its inputs must be done.
         workers: worker processes; 0 is one per core. Never changes a byte of the output.
+        engine: where data stages run (`open_engine`). Never changes a byte of the output.
 
     Raises:
         Invalid: the recipe or an input is wrong.
@@ -150,7 +152,7 @@ def run(
     with workspace.lock(progress.say):
         write_atomic(workspace.root / "recipe.yaml", save_recipe(recipe).encode())
         cache = HashCache(workspace.root / "inputs.json")
-        engine = LocalEngine(progress, workers)
+        tasks = open_engine(engine, progress, workers, workspace.root)
         done: dict[str, Artifact] = {}
         try:
             for name, inputs in enabled(recipe).items():
@@ -166,12 +168,12 @@ def run(
                 if artifact is None and (missing := [i for i in inputs if i not in done]):
                     raise Invalid(f"--only {only}: its input {missing[0]} is not done; run it first")
                 if artifact is None:
-                    artifact = _run_stage(recipe, workspace, engine, progress, BY_NAME[name], identity, done)
+                    artifact = _run_stage(recipe, workspace, tasks, progress, BY_NAME[name], identity, done)
                 else:
                     progress.say(f"= {name}  done before{_counts(artifact)}")
                 done[name] = artifact
         finally:
-            engine.close()
+            tasks.close()
         return list(done.values())
 
 
@@ -195,7 +197,7 @@ def _choose(on: Mapping[str, Sequence[str]], until: str | None, only: str | None
 def _run_stage(
     recipe: Recipe,
     workspace: Workspace,
-    engine: LocalEngine,
+    engine: Engine,
     progress: Progress,
     stage: Stage,
     identity: dict[str, Any],

@@ -49,9 +49,9 @@ class Context:
     recipe: "Recipe"
     """For shared settings only; a stage that reads one names it in its `uses`, so that it counts in the fingerprint."""
 
-    def flow(self, kernel: Kernel, source: str, label: str) -> Counts:
+    def flow(self, kernel: Kernel, source: str, label: str, gpu: bool = False) -> Counts:
         """Run a kernel over the kept parts of an input into this stage's kept/ and dropped/ (see `map_parts`)."""
-        return map_parts(self.engine, kernel, self.inputs[source].kept_parts(), self.out, label)
+        return map_parts(self.engine, kernel, self.inputs[source].kept_parts(), self.out, label, gpu)
 
     def annotator(self) -> "Annotator":
         """The recipe's annotator with this workspace's call store (a stage that calls this names `annotator` in `uses`)."""

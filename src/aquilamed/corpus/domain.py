@@ -112,7 +112,7 @@ def run(ctx: Context, config: DomainConfig) -> Result:
     metrics = json.loads(trained.read_text(encoding="utf-8"))
     folder = str(ctx.out / "classifier")
     kernel = partial(label_documents, folder=folder, domain=domain, threshold=config.threshold)
-    ctx.flow(kernel, _SOURCE, "domain")
+    ctx.flow(kernel, _SOURCE, "domain", gpu=config.backend == "transformers")
     counts = {domain: 0, GENERAL: 0}
     for part in iter_parts(ctx.out / "kept", columns=["domain"]):
         for name in counts:

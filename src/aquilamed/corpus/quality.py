@@ -113,7 +113,7 @@ def run(ctx: Context, config: QualityConfig) -> Result:
     scores = [ctx.work / "scores" / f"part-{n:05d}.parquet" for n in range(len(sources))]
     folder = str(ctx.out / "regressor")
     todo = [(folder, source, target) for source, target in zip(sources, scores, strict=True)]
-    ctx.engine.run(score_part, todo, ctx.work / "scored", "quality scores")
+    ctx.engine.run(score_part, todo, ctx.work / "scored", "quality scores", gpu=config.backend == "transformers")
     values = _read_scores(scores)
     threshold = _threshold(values, config)
     # Scores are written before the threshold is known (it may depend on all of them), so each part has its own kernel.

@@ -1,18 +1,16 @@
 """The default engine: a pool of spawned worker processes, one Polars thread each, kept for the whole run."""
 
-import json
 import os
 import signal
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from aquilamed.engine import Counts
+from aquilamed.engine import Counts, Finish, Task, Waiting, run_marked
 from aquilamed.progress import Progress
-from aquilamed.records import write_json
 
 
 def _worker_start() -> None:
@@ -34,36 +32,15 @@ class LocalEngine:
             self._pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=_worker_start)
         return self._pool
 
-    def run(self, task: Callable[[Any], Counts], items: Sequence[Any], done: Path, label: str) -> Counts:
+    def run(self, task: Task, items: Sequence[Any], done: Path, label: str, gpu: bool = False) -> Counts:
         """See `Engine.run`."""
-        total: Counter[str] = Counter()
-        waiting = []
-        for index, item in enumerate(items):
-            marker = done / f"{index:05d}.json"
-            if marker.exists():
-                total.update(json.loads(marker.read_text()))
-            else:
-                waiting.append((marker, item))
-        with self.progress.track(label, total=len(items), unit="part", done=len(items) - len(waiting)) as bar:
+        return run_marked(self.progress, items, done, label, partial(self._work, task))
 
-            def finish(marker: Path, counts: Counts) -> None:
-                write_json(marker, counts)
-                total.update(counts)
-                bar.advance()
-
-            if self.workers == 1 or len(waiting) < 2:
-                for marker, item in waiting:
-                    finish(marker, task(item))
-            else:
-                self._run_pool(task, waiting, finish)
-        return dict(total)
-
-    def _run_pool(
-        self,
-        task: Callable[[Any], Counts],
-        waiting: list[tuple[Path, Any]],
-        finish: Callable[[Path, Counts], None],
-    ) -> None:
+    def _work(self, task: Task, waiting: Waiting, finish: Finish) -> None:
+        if self.workers == 1 or len(waiting) < 2:
+            for marker, item in waiting:
+                finish(marker, task(item))
+            return
         pool = self._executor()
         queue = iter(waiting)
         running: dict[Future[Counts], Path] = {}
