@@ -134,9 +134,11 @@ def test_an_empty_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     assert run(path)[0].manifest["records_kept"] == len(GOOD)
 
 
-def command(path: Path, limit: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
+def command(
+    path: Path, limit: Callable[[], None] | None = None, until: str = "corpus/rules"
+) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-c", "from aquilamed.cli import main; main()", "run", str(path)]
-    line += ["--workspace", str(path.parent / "ws"), "--until", "corpus/rules", "--workers", "1"]
+    line += ["--workspace", str(path.parent / "ws"), "--until", until, "--workers", "1"]
     return subprocess.run(line, capture_output=True, text=True, timeout=120, preexec_fn=limit, check=False)
 
 
@@ -167,6 +169,20 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tmp_path: P
     assert done[0].manifest["records_in"] == len(rows) + len(GOOD)
     assert done[0].manifest["attempts"] == 2
     assert sum(done[-1].manifest[k] for k in ("records_kept", "records_dropped")) == done[-1].manifest["records_in"]
+
+
+def test_a_full_disk_in_a_later_stage_loses_nothing(tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"{SENTENCE.format(n)} {' '.join(SENTENCE[n % 60 :].split())}"}) for n in range(9000)]
+    data(tmp_path, big="\n".join(rows).encode())
+    path = recipe(tmp_path)
+    assert command(path, until="corpus/toxicity").returncode == 0
+    failed = command(path, small_files, until="corpus/dedup")
+    assert failed.returncode == 1
+    assert "failed: corpus/dedup: " in failed.stderr
+    assert "make room" in failed.stderr
+    done = run(path, "corpus/dedup")[-1].manifest
+    assert done["attempts"] == 2
+    assert done["records_in"] == done["records_kept"] + done["records_dropped"]
 
 
 def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
