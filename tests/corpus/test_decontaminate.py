@@ -141,8 +141,8 @@ def test_stage_counts_questions_and_documents(tmp_path: Path, monkeypatch: pytes
     ctx = Context(out, out / ".work", inputs, LocalEngine(progress, 1), progress, 42, tmp_path, recipe)  # type: ignore[arg-type]
     result = decontaminate.run(ctx, DecontaminateConfig())
     assert result.metrics["benchmarks"] == {
-        "cmb": {"questions": 2, "leaked_questions": 1, "leaked_share": 0.5, "documents_dropped": 2},
-        "medqa": {"questions": 1, "leaked_questions": 1, "leaked_share": 1.0, "documents_dropped": 1},
+        "cmb": {"questions": 2, "too_short": 1, "leaked_questions": 1, "leaked_share": 0.5, "documents_dropped": 2},
+        "medqa": {"questions": 1, "too_short": 0, "leaked_questions": 1, "leaked_share": 1.0, "documents_dropped": 1},
     }
     assert json.loads((out / "contamination.json").read_text()) == result.metrics["benchmarks"]
     dropped = read_parts(out / "dropped")

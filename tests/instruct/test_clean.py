@@ -82,6 +82,7 @@ def test_leaked_dialogue_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert read_parts(ctx.out / "kept")["id"].to_list() == ["004"]
     assert result.metrics["benchmarks"]["huatuo"] == {
         "questions": 1,
+        "too_short": 0,
         "leaked_questions": 1,
         "leaked_share": 1.0,
         "documents_dropped": 4,

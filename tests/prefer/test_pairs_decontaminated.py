@@ -22,7 +22,7 @@ def pair(name: str, prompt: str, chosen: str, rejected: str) -> dict[str, object
 
 
 def test_pairs_with_a_question_are_dropped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    questions = [BenchmarkText("medqa", "1", QUESTION), BenchmarkText("medqa", "2", "x " * 9), BenchmarkText("cmb", "3", OTHER)]  # fmt: skip
+    questions = [BenchmarkText("medqa", "1", QUESTION), BenchmarkText("medqa", "2", "Which one?"), BenchmarkText("cmb", "3", OTHER)]  # fmt: skip
     monkeypatch.setattr(tasks, "benchmark_texts", lambda ctx: questions)
     judged = [pair("a", QUESTION.upper(), "The radial.", "The ulnar."), pair("b", "Why?", "Because.", OTHER)]
     stated = [pair("c", "What helps against a cough at night?", "Honey.", "Nothing."), pair("d", "Eh?", QUESTION, "No")]
@@ -37,7 +37,7 @@ def test_pairs_with_a_question_are_dropped_and_counted(tmp_path: Path, monkeypat
     assert sorted(dropped["id"]) == ["a", "b", "d"]
     assert set(dropped["reason"]) == {"decontaminate.benchmark_overlap"}
     assert result.metrics["benchmarks"] == {
-        "cmb": {"questions": 1, "leaked_questions": 1, "leaked_share": 1.0, "documents_dropped": 1},
-        "medqa": {"questions": 2, "leaked_questions": 1, "leaked_share": 0.5, "documents_dropped": 2},
+        "cmb": {"questions": 1, "too_short": 0, "leaked_questions": 1, "leaked_share": 1.0, "documents_dropped": 1},
+        "medqa": {"questions": 2, "too_short": 1, "leaked_questions": 1, "leaked_share": 0.5, "documents_dropped": 2},
     }
     assert json.loads((ctx.out / "contamination.json").read_text()) == result.metrics["benchmarks"]

@@ -70,8 +70,8 @@ def run(ctx: Context, config: DecontaminateConfig) -> Result:
 def decontaminate_stage(ctx: Context, config: DecontaminateConfig, sources: Sequence[str], texts: Texts) -> Result:
     """The stage for any kind of record, over the kept records of the inputs `sources`.
 
-    Writes `contamination.json`, which is also in the metrics: benchmark → questions, leaked_questions, leaked_share,
-    documents_dropped.
+    Writes `contamination.json`, which is also in the metrics: benchmark → questions, too_short (not
+    looked for), leaked_questions, leaked_share, documents_dropped.
     """
     from aquilamed.evaluate.tasks import benchmark_texts
 
@@ -105,9 +105,11 @@ def contamination(
             records.update({o.benchmark for o in found})
     questions = Counter(b.benchmark for b in benchmarks)
     hit = Counter(name for name, _ in leaked)
+    searched = Counter(name for name, _ in {(unit.benchmark, unit.id) for unit in index.units})
     return {
         name: {
             "questions": count,
+            "too_short": count - searched[name],
             "leaked_questions": hit[name],
             "leaked_share": round(hit[name] / count, 6),
             "documents_dropped": records[name],

@@ -129,7 +129,7 @@ def mixes(s: dict[str, Any]) -> list[Table]:
         [
             group,
             name,
-            *(count(get(b, key)) for key in ("questions", "leaked_questions")),
+            *(count(get(b, key)) for key in ("questions", "too_short", "leaked_questions")),
             percent(get(b, "leaked_share")),
             count(get(b, "documents_dropped")),
         ]
@@ -139,7 +139,7 @@ def mixes(s: dict[str, Any]) -> list[Table]:
     if leaks:
         tables.append(
             Table(
-                ["Data", "Benchmark", "Questions", "Leaked", "Share", "Records dropped"],
+                ["Data", "Benchmark", "Questions", "Too short to look for", "Leaked", "Share", "Records dropped"],
                 leaks,
                 2,
                 "Benchmarks in the data",

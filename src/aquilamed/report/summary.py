@@ -11,7 +11,7 @@
     domain          {backend, f1, accuracy, confusion, train, heldout, labels} of the domain classifier
     quality         {spearman, mae, threshold, histogram, …} of the quality regressor
     mixes, packs    {mix1, mix2}, {pack1, pack2} → what the stages measured
-    contamination   {corpus, instruct, prefer} → benchmark → {questions, leaked_questions, leaked_share, documents_dropped}
+    contamination   {corpus, instruct, prefer} → benchmark → {questions, too_short, leaked_questions, leaked_share, documents_dropped}
     perplexity      {base, stage1, stage2} → {zh, en} per token of held-out text; `sets` → {pack1, pack2} →
                     {before, after}: base and stage1 are measured on pack1's held-out documents, stage2 on pack2's
     trainings       stage → {loss, steps, tokens, tokens_per_second, method}; loss is [[step, nats], …], per token
