@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,8 +31,10 @@ recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
-WorkspacePath = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="A workspace folder.")]
-WorkspaceOption = Annotated[Path | None, typer.Option("--workspace", "-w", help="Default: workspaces/<recipe's name>.")]
+WorkspacePath = Annotated[str, typer.Argument(metavar="WORKSPACE", help="A workspace folder or URL.")]
+WorkspaceOption = Annotated[
+    str | None, typer.Option("--workspace", "-w", help="A folder or URL. Default: workspaces/<recipe's name>.")
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -68,15 +71,22 @@ def run(
     """Run a recipe: skip what is done, continue what was interrupted, write the report."""
     from aquilamed import pipeline, report
     from aquilamed.recipe import load_recipe
-    from aquilamed.workspace import Workspace
 
     loaded = load_recipe(recipe, overrides)
-    space = Workspace(workspace or Path("workspaces") / loaded.name)
+    space, remote = _workspace(workspace or f"workspaces/{loaded.name}")
     progress = Progress()
+    finished = remote.up if remote else None
     try:
-        pipeline.run(loaded, space, progress, until=until, only=only, workers=workers, engine=engine)
-        if only is None:
-            progress.say(f"Report: {report.write(space)}")
+        with remote.hold() if remote else nullcontext():
+            if remote:
+                remote.down(progress)
+            pipeline.run(
+                loaded, space, progress, until=until, only=only, workers=workers, engine=engine, finished=finished
+            )
+            if only is None:
+                progress.say(f"Report: {report.write(space)}")
+            if remote:
+                remote.up_top()
     except KeyboardInterrupt:  # caught here because typer would turn it into a bare "Aborted."
         progress.say("Interrupted: run the same command again to continue.")
         raise typer.Exit(130) from None
@@ -90,10 +100,9 @@ def plan(
     from aquilamed import pipeline
     from aquilamed.planning import estimates
     from aquilamed.recipe import load_recipe
-    from aquilamed.workspace import Workspace
 
     loaded = load_recipe(recipe, overrides)
-    space = Workspace(workspace or Path("workspaces") / loaded.name)
+    space = _mirrored(workspace or f"workspaces/{loaded.name}")
     rows = [
         {"stage": s.name, "action": "skip" if s.state == "done" else "run", "why": s.why or s.state}
         for s in pipeline.states(loaded, space)
@@ -209,13 +218,30 @@ def recipe_show(recipe: RecipePath, overrides: Overrides = None) -> None:
     typer.echo(save_recipe(load_recipe(recipe, overrides)))
 
 
-def _open(path: Path) -> Any:
-    from aquilamed.recipe import load_recipe
+def _workspace(place: str) -> tuple[Any, Any]:
+    """A workspace, and its remote side when the place is a URL."""
+    from aquilamed.remote import Remote, is_url
     from aquilamed.workspace import Workspace
 
-    if not (path / "recipe.yaml").exists():
-        raise Invalid(f"{path} is not a workspace: it has no recipe.yaml (aquilamed run makes one)")
-    return Workspace(path), load_recipe(path / "recipe.yaml")
+    remote = Remote(place) if is_url(place) else None
+    return Workspace(remote.root if remote else Path(place)), remote
+
+
+def _mirrored(place: str) -> Any:
+    """A workspace to read; one behind a URL is mirrored first."""
+    space, remote = _workspace(place)
+    if remote:
+        remote.down(Progress())
+    return space
+
+
+def _open(place: str) -> Any:
+    from aquilamed.recipe import load_recipe
+
+    space = _mirrored(place)
+    if not (space.root / "recipe.yaml").exists():
+        raise Invalid(f"{place} is not a workspace: it has no recipe.yaml (aquilamed run makes one)")
+    return space, load_recipe(space.root / "recipe.yaml")
 
 
 def _excerpt(row: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ INFRASTRUCTURE = {
     "pipeline",
     "progress",
     "recipe",
+    "remote",
     "report",
     "serve",
     "stage",

@@ -8,7 +8,7 @@ import importlib.metadata
 import platform
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from aquilamed.progress import Progress, duration
 from aquilamed.recipe import Recipe, save_recipe
 from aquilamed.records import count_rows, digest, parts, read_parts, write_atomic
 from aquilamed.stage import SAMPLE, Context, Result, Stage, find_files, work_folder
-from aquilamed.stages import BY_NAME, enabled, stage_config
+from aquilamed.stages import BY_NAME, choose, enabled, stage_config
 from aquilamed.workspace import Artifact, HashCache, Workspace
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -60,7 +60,9 @@ def _file_hashes(recipe: Recipe, stage: Stage, cache: HashCache, compute: bool) 
     found: dict[str, Path] = {}
     for pattern in stage.files(recipe):
         if not pattern.startswith(SAMPLE):  # those come through the sample stage's fingerprint
-            found.update(find_files(pattern, recipe.data_folder()))
+            if not (files := find_files(pattern, recipe.data_folder(), fetch_missing=compute)):
+                return None  # behind a URL and not fetched yet
+            found.update(files)
     if "base_model" in stage.uses:
         found.update(_model_files(recipe.base_model.path))
     if "annotator" in stage.uses and recipe.annotator.kind == "local":
@@ -135,6 +137,7 @@ def run(
     only: str | None = None,
     workers: int = 0,
     engine: str = "local",
+    finished: Callable[[Artifact], None] | None = None,
 ) -> list[Artifact]:
     """Run a recipe's stages in order and return their artefacts.
 
@@ -143,12 +146,13 @@ def run(
         only: a stage or group; its inputs must be done.
         workers: worker processes; 0 is one per core. Never changes a byte of the output.
         engine: where data stages run (`open_engine`). Never changes a byte of the output.
+        finished: called with every artefact that this run made.
 
     Raises:
         Invalid: the recipe or an input is wrong.
         StageFailed: a stage failed; its traceback is in its `.work/error.txt`.
     """
-    chosen = _choose(enabled(recipe), until, only)
+    chosen = choose(enabled(recipe), until, only)
     with workspace.lock(progress.say):
         write_atomic(workspace.root / "recipe.yaml", save_recipe(recipe).encode())
         cache = HashCache(workspace.root / "inputs.json")
@@ -169,29 +173,14 @@ def run(
                     raise Invalid(f"--only {only}: its input {missing[0]} is not done; run it first")
                 if artifact is None:
                     artifact = _run_stage(recipe, workspace, tasks, progress, BY_NAME[name], identity, done)
+                    if finished:
+                        finished(artifact)
                 else:
                     progress.say(f"= {name}  done before{_counts(artifact)}")
                 done[name] = artifact
         finally:
             tasks.close()
         return list(done.values())
-
-
-def _choose(on: Mapping[str, Sequence[str]], until: str | None, only: str | None) -> list[str]:
-    """The stages to run for --until and --only; each names a stage or a group ("corpus")."""
-    names = list(on)
-    wanted = only or until
-    if wanted is None:
-        return names
-    hits = [n for n in names if n == wanted or n.startswith(f"{wanted}/")]
-    if not hits:
-        raise Invalid(f"no stage {wanted!r} in this recipe; it has: {', '.join(names)}")
-    if only:
-        return hits
-    needed = set(hits)
-    for name in reversed(names):
-        needed.update(on[name] if name in needed else ())
-    return [n for n in names if n in needed]
 
 
 def _run_stage(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aquilamed.config import Invalid
 from aquilamed.engine import Counts, Engine, Kernel, map_parts
 from aquilamed.progress import Progress
+from aquilamed.remote import fetch, is_url
 from aquilamed.workspace import WORK, Artifact
 
 if TYPE_CHECKING:
@@ -62,15 +63,20 @@ class Context:
     def files(self, pattern: str) -> list[tuple[str, Path]]:
         """Files of a recipe path: (name for records and hashes, path), sorted by name.
 
-        `sample://x/*.jsonl` is below the sample stage's output, anything else below the recipe's `data_root`.
+        `sample://x/*.jsonl` is below the sample stage's output, a URL is fetched, anything else is below the recipe's
+        `data_root`.
         Raises `Invalid` when nothing matches.
         """
         sample = self.inputs["sample"].path / "files" if "sample" in self.inputs else None
         return find_files(pattern, self.recipe.data_folder(), sample)
 
 
-def find_files(pattern: str, data_root: Path, sample: Path | None = None) -> list[tuple[str, Path]]:
-    """See `Context.files`."""
+def find_files(
+    pattern: str, data_root: Path, sample: Path | None = None, fetch_missing: bool = True
+) -> list[tuple[str, Path]]:
+    """See `Context.files`. Without `fetch_missing` the result is empty when a file behind a URL was not fetched yet."""
+    if is_url(pattern):
+        return fetch(pattern, fetch_missing)
     root, relative = data_root, pattern
     if pattern.startswith(SAMPLE):
         assert sample is not None, "a sample:// path makes the stage depend on the sample stage"

@@ -1,5 +1,6 @@
 """The stage table: every stage with what it reads, in the order in which stages run. Which of them a recipe switches on."""
 
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -167,3 +168,19 @@ def enabled(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     if not on:
         raise Invalid("the recipe switches every stage off: give it `sources.documents` or `sources.dialogues`")
     return on
+
+
+def choose(on: Mapping[str, Sequence[str]], until: str | None, only: str | None) -> list[str]:
+    """The stages to run for --until and --only; each names a stage or a group ("corpus")."""
+    names, wanted = list(on), only or until
+    if wanted is None:
+        return names
+    hits = [n for n in names if n == wanted or n.startswith(f"{wanted}/")]
+    if not hits:
+        raise Invalid(f"no stage {wanted!r} in this recipe; it has: {', '.join(names)}")
+    if only:
+        return hits
+    needed = set(hits)
+    for name in reversed(names):
+        needed.update(on[name] if name in needed else ())
+    return [n for n in names if n in needed]
