@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from aquilamed.corpus.decontaminate import DecontaminateConfig
-from aquilamed.corpus.overlap import Index, build_index, clean_tokens, find, words
+from aquilamed.corpus.ngram_index import Index
+from aquilamed.corpus.overlap import build_index, clean_tokens, find, words
 from aquilamed.evaluate.tasks import TASKS, BenchmarkText
 from aquilamed.records import Question
 from aquilamed.sample.leaks import VARIANTS, Asked, page, plant

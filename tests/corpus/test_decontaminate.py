@@ -10,7 +10,8 @@ import pytest
 from opencc import OpenCC
 
 from aquilamed.corpus import decontaminate
-from aquilamed.corpus.decontaminate import DecontaminateConfig, Index, build_index, find, leaks
+from aquilamed.corpus.decontaminate import DecontaminateConfig, build_index, find, leaks
+from aquilamed.corpus.ngram_index import Index
 from aquilamed.engine.local import LocalEngine
 from aquilamed.evaluate import tasks
 from aquilamed.evaluate.tasks import BenchmarkText

@@ -3,7 +3,6 @@
 How a question is found stands in `overlap.py`.
 """
 
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
@@ -15,9 +14,10 @@ from pydantic import Field
 
 from aquilamed.config import Config
 from aquilamed.corpus.dedup import Texts, document_texts
-from aquilamed.corpus.overlap import Index, Overlap, build_index, find
+from aquilamed.corpus.ngram_index import Index
+from aquilamed.corpus.overlap import Overlap, build_index, find
 from aquilamed.engine import map_parts, no_reason
-from aquilamed.records import iter_parts, write_atomic, write_json
+from aquilamed.records import iter_parts, write_json
 from aquilamed.stage import Context, Result
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def decontaminate_stage(ctx: Context, config: DecontaminateConfig, sources: Sequ
 
     benchmarks = benchmark_texts(ctx)
     # The index of large benchmarks is much larger than a part: workers read it once instead of getting it with each part.
-    path = ctx.work / "index.pickle"
-    write_atomic(path, pickle.dumps(build_index(benchmarks, config)))
+    path = ctx.work / "index.npz"
+    build_index(benchmarks, config).save(path)
     kept = [part for name in sources for part in ctx.inputs[name].kept_parts()]
     map_parts(ctx.engine, partial(check, index=path, texts=texts), kept, ctx.out, "decontaminate")
     table = contamination(benchmarks, read_index(path), iter_parts(ctx.out / "dropped"), texts)
@@ -89,8 +89,7 @@ def decontaminate_stage(ctx: Context, config: DecontaminateConfig, sources: Sequ
 @lru_cache(maxsize=1)
 def read_index(path: Path) -> Index:
     """The index that this run has written."""
-    found: Index = pickle.loads(path.read_bytes())  # noqa: S301 (written by this run)
-    return found
+    return Index.load(path)
 
 
 def contamination(

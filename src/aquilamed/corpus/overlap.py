@@ -10,7 +10,6 @@ here); only the questions that have enough of these in one text are then compare
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from aquilamed.corpus.characters import TABLE, batch
 from aquilamed.corpus.language import simplify
+from aquilamed.corpus.ngram_index import Index, Rare, Unit
 from aquilamed.corpus.ngrams import Hashes, TokenBatch, is_han, ngram_hashes, slices, tokenise
 
 if TYPE_CHECKING:
@@ -40,52 +40,6 @@ class Overlap(NamedTuple):
     id: str
     share: float
     size: int
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is looked for: a question, with its options or without. `grams` is sorted, `weights` add up to 1."""
-
-    benchmark: str
-    id: str
-    length: int
-    least: float
-    size: int
-    grams: Hashes
-    weights: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Rare:
-    """The rare n-grams of one size, sorted and distinct. Entries `starts[i]` to `starts[i + 1]` are those of n-gram i.
-
-    Entry e belongs to unit `owners[e]` and counts `weights[e]` of its 1.0. Searching is slow and misses are many: the
-    sieves say by the first and by the last bits of a hash where it is worth it.
-    """
-
-    size: int
-    grams: Hashes
-    starts: Ints
-    owners: Ints
-    weights: npt.NDArray[np.float64]
-    sieves: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
-
-    def look_up(self, grams: Hashes) -> tuple[Ints, Ints]:
-        """Places of n-grams that are in the index, and their numbers there."""
-        bits = np.uint64(len(self.sieves[0]).bit_length() - 1)
-        places = np.flatnonzero(self.sieves[0][grams >> (np.uint64(64) - bits)])
-        places = places[self.sieves[1][grams[places] & ((np.uint64(1) << bits) - np.uint64(1))]]
-        numbers = np.minimum(np.searchsorted(self.grams, grams[places]), len(self.grams) - 1)
-        right = self.grams[numbers] == grams[places]
-        return places[right], numbers[right]
-
-
-@dataclass(frozen=True)
-class Index:
-    """The benchmarks' n-grams."""
-
-    units: list[Unit]
-    rare: list[Rare]
 
 
 def clean_tokens(texts: Sequence[str]) -> TokenBatch:
