@@ -42,7 +42,7 @@ sources:
   documents:
     sources: [{{name: bench, path: "*.jsonl", license: mixed}}]
 corpus:
-  domain_labels: {{seeds: 300}}
+  domain_labels: {{seeds: 300, rounds: 0}}
   mix1: {{domain_share: 1.0}}
   pack1: {{}}
 """

@@ -14,7 +14,8 @@ from aquilamed.annotate import AnnotatorConfig
 from aquilamed.config import Config, Invalid
 from aquilamed.corpus.decontaminate import DecontaminateConfig
 from aquilamed.corpus.dedup import DedupConfig
-from aquilamed.corpus.domain import DomainConfig, DomainLabelsConfig
+from aquilamed.corpus.domain import DomainConfig
+from aquilamed.corpus.domain_labels import DomainLabelsConfig
 from aquilamed.corpus.language import LanguageConfig
 from aquilamed.corpus.mix import Mix1Config, Mix2Config
 from aquilamed.corpus.pack import PackConfig

@@ -5,7 +5,19 @@ from operator import attrgetter
 from typing import Any
 
 from aquilamed.config import Config, Invalid
-from aquilamed.corpus import decontaminate, dedup, domain, language, mix, pack, pii, quality, rules, toxicity
+from aquilamed.corpus import (
+    decontaminate,
+    dedup,
+    domain,
+    domain_labels,
+    language,
+    mix,
+    pack,
+    pii,
+    quality,
+    rules,
+    toxicity,
+)
 from aquilamed.evaluate import knowledge, multiturn, pairwise
 from aquilamed.instruct import clean, deita, relevance, safety, select
 from aquilamed.prefer import decontaminate as prefer_decontaminate
@@ -43,7 +55,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage("corpus/dedup", dedup.run, ("corpus/toxicity",), flow=("corpus/toxicity",)),
     _benchmarked("corpus/decontaminate", decontaminate.run, "corpus/dedup"),
-    Stage("corpus/domain_labels", domain.run_labels, ("corpus/decontaminate",), uses=("annotator",)),
+    Stage("corpus/domain_labels", domain_labels.run, ("corpus/decontaminate",), uses=("annotator",)),
     Stage(
         "corpus/domain",
         domain.run,

@@ -12,8 +12,9 @@ import pytest
 
 from aquilamed.annotate import AnnotatorConfig
 from aquilamed.config import StageFailed
-from aquilamed.corpus import domain
-from aquilamed.corpus.domain import DomainConfig, DomainLabelsConfig, classification
+from aquilamed.corpus import domain, domain_labels
+from aquilamed.corpus.domain import DomainConfig, classification
+from aquilamed.corpus.domain_labels import DomainLabelsConfig
 from aquilamed.corpus.seeds import draw
 from aquilamed.engine.local import LocalEngine
 from aquilamed.progress import Progress
@@ -57,10 +58,12 @@ def apollo() -> list[dict[str, Any]]:
     return rows
 
 
-def run_both(tmp: Path, rows: list[dict[str, Any]], seeds: int, **config: Any) -> tuple[Any, Any, pl.DataFrame]:
+def run_both(
+    tmp: Path, rows: list[dict[str, Any]], seeds: int, rounds: int = 0, **config: Any
+) -> tuple[Any, Any, pl.DataFrame]:
     source = {"corpus/decontaminate": corpus(tmp, rows)}
     labelling = context(tmp, "labels", source)
-    labels = domain.run_labels(labelling, DomainLabelsConfig(seeds=seeds))
+    labels = domain_labels.run(labelling, DomainLabelsConfig(seeds=seeds, rounds=rounds))
     inputs = {**source, "corpus/domain_labels": Artifact("corpus/domain_labels", labelling.out, {"metrics": {}})}
     classifying = context(tmp, "domain", inputs)
     return labels, domain.run(classifying, DomainConfig(**config)), read_parts(classifying.out / "kept")
@@ -107,6 +110,37 @@ def test_the_same_seed_gives_the_same_bytes_and_another_order_the_same_seeds(tmp
     assert seeds[0] == seeds[1]
 
 
+@needs_apollo
+def test_the_loop_labels_what_the_classifier_is_unsure_of(tmp_path: Path) -> None:
+    labels, result, kept = run_both(tmp_path, apollo(), 300, rounds=2)
+    history = labels.metrics["rounds"]
+    assert [h["round"] for h in history] == list(range(len(history)))
+    assert 2 <= len(history) <= 3
+    assert labels.records_in == labels.metrics["asked"] == 300 + 30 * (len(history) - 1)
+    assert labels.metrics["languages"] == {"zh": 150, "en": 150}
+    asked = pl.concat([read_parts(tmp_path / "labels" / n) for n in ("kept", "dropped")], how="diagonal")
+    assert asked["id"].n_unique() == asked.height
+    assert sorted(asked["round"].unique()) == list(range(len(history)))
+    # What it asked for is nearer to the border than the corpus is.
+    added = asked.filter(pl.col("round") > 0)["id"].to_list()
+    doubt = (kept["domain_score"] - 0.5).abs()
+    assert doubt.filter(kept["id"].is_in(added)).mean() < doubt.mean()  # type: ignore[operator]
+    assert result.metrics["calibration"] + result.metrics["heldout"] == round(
+        0.1 * asked.filter((pl.col("round") == 0) & pl.col("domain").is_not_null()).height
+    )
+    assert 0 < result.metrics["threshold"] < 1
+    assert set(result.metrics["calibration_error"]) == {"raw", "calibrated"}
+    assert result.metrics["uncertain"][0].keys() == {"text", "label", "probability"}
+
+
+def test_a_loop_without_two_classes_stops_at_the_seeds(tmp_path: Path) -> None:
+    rows = [{"id": f"d{n:03d}", "lang": "en", "text": f"The clinic treats diabetes {n}."} for n in range(90)]
+    labelling = context(tmp_path, "labels", {"corpus/decontaminate": corpus(tmp_path, rows)})
+    result = domain_labels.run(labelling, DomainLabelsConfig(seeds=60))
+    assert result.records_in == 60
+    assert result.metrics["rounds"] == []
+
+
 def test_languages_get_equal_shares_and_a_small_one_is_filled_up() -> None:
     groups = {"zh": [f"z{n}" for n in range(10)], "en": [f"e{n}" for n in range(100)]}
     even = draw(groups, 20, 1, "x")
@@ -148,7 +182,7 @@ def test_failed_calls_are_dropped_with_their_reason_and_many_stop_the_stage(tmp_
             return Failing(0.25)
 
     ctx = Ctx(**{f: getattr(base, f) for f in base.__dataclass_fields__})
-    result = domain.run_labels(ctx, DomainLabelsConfig(seeds=40, max_failed=0.5))
+    result = domain_labels.run(ctx, DomainLabelsConfig(seeds=40, max_failed=0.5))
     dropped = read_parts(ctx.out / "dropped")
     assert result.metrics["errors"] == dropped.height == 10
     assert set(dropped["reason"]) == {"domain_labels.call_failed"}
@@ -156,7 +190,7 @@ def test_failed_calls_are_dropped_with_their_reason_and_many_stop_the_stage(tmp_
     assert dropped["label_1"].to_list() == ["medical"] * 10
     assert dropped["label_2"].null_count() == dropped["domain"].null_count() == 10
     with pytest.raises(StageFailed, match="10 of 40 seeds"):
-        domain.run_labels(replace(ctx, out=tmp_path / "again"), DomainLabelsConfig(seeds=40))
+        domain_labels.run(replace(ctx, out=tmp_path / "again"), DomainLabelsConfig(seeds=40))
 
 
 def test_too_few_or_one_sided_labels_stop_the_stage(tmp_path: Path) -> None:
@@ -168,7 +202,10 @@ def test_too_few_or_one_sided_labels_stop_the_stage(tmp_path: Path) -> None:
     ):
         folder = tmp_path / f"labels{count}{names}"
         full = {"m": "medical", "g": "general"}
-        rows = [{"id": f"i{n}", "lang": "en", "text": "y", "domain": full[names[n % len(names)]]} for n in range(count)]
+        rows = [
+            {"id": f"i{n}", "lang": "en", "text": "y", "domain": full[names[n % len(names)]], "round": 0}
+            for n in range(count)
+        ]
         write_parts(folder / "kept", pl.DataFrame(rows))
         labels = Artifact("corpus/domain_labels", folder, {"metrics": {}})
         ctx = context(tmp_path, f"out{count}{names}", {"corpus/decontaminate": source, "corpus/domain_labels": labels})

@@ -14,6 +14,7 @@ import yaml
 
 from aquilamed import report
 from aquilamed.records import write_json, write_parts
+from aquilamed.report import data_sections
 from aquilamed.report.gather import Run, StageView
 from aquilamed.workspace import Artifact, Workspace
 
@@ -248,3 +249,22 @@ def test_write_uses_the_recipes_artefacts_and_is_skipped_when_nothing_changed(tm
     write_json(manifest, json.loads(manifest.read_text()) | {"finished": "later"})
     report.write(space)
     assert page.stat().st_mtime_ns > before
+
+
+def test_the_domain_tables_show_the_loop_and_escape_what_is_uncertain() -> None:
+    summary = {
+        "quality": None,
+        "domain_rounds": [{"round": 0, "labels": 300, "f1": 0.91}, {"round": 1, "labels": 330, "f1": 0.94}],
+        "domain": {
+            "backend": "sklearn",
+            "f1": {"medical": 0.95, "general": 0.9},
+            "threshold": 0.42,
+            "calibration_error": {"raw": 0.1, "calibrated": 0.03},
+            "confusion": {"medical": {"medical": 9, "general": 1}, "general": {"medical": 0, "general": 5}},
+            "uncertain": [{"text": "knee\u202e pain", "label": "medical", "probability": 0.44}],
+        },
+    }
+    tables = data_sections.classifiers(summary)
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    assert {"95.0 %", "0.42", "0.1 → 0.03", "91.0 %", "330"} <= set(cells)
+    assert not any("\u202e" in cell for cell in cells)

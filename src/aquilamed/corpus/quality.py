@@ -17,7 +17,7 @@ from pydantic import Field
 from aquilamed.annotate import QUALITY, QualityScore
 from aquilamed.annotate.agreement import TwoRounds, agreement, kept_score
 from aquilamed.config import Config, StageFailed
-from aquilamed.corpus.domain import GENERAL
+from aquilamed.corpus.domain_labels import GENERAL
 from aquilamed.corpus.seeds import annotate_twice, draw, fetch, write_verdicts
 from aquilamed.corpus.student import Floats, StudentConfig, load_student, split_heldout, train_student
 from aquilamed.engine import Counts, apply_kernel, no_reason

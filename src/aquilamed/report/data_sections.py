@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aquilamed.report.cells import ABSENT, Table, count, get, number, percent
+from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, percent
 from aquilamed.report.gather import printable
 
 
@@ -84,8 +84,14 @@ def classifiers(s: dict[str, Any]) -> list[Table]:
         rows = [[f"F1 {name}".strip(), percent(value)] for name, value in scores.items()]
         rows += [
             ["Accuracy", percent(d.get("accuracy"))],
+            ["Threshold", number(d.get("threshold"), 3)],
+            [
+                "Calibration error before, after",
+                arrow(*(number(get(d, "calibration_error", k), 2) for k in ("raw", "calibrated"))),
+            ],
             ["Trained on", count(d.get("train"))],
-            ["Held out", count(d.get("heldout"))],
+            ["Held out to calibrate", count(d.get("calibration"))],
+            ["Held out to measure", count(d.get("heldout"))],
         ]
         rows += [[f"Labelled {name}", count(n)] for name, n in (d.get("labels") or {}).items()]
         tables.append(Table([f"Domain classifier ({d.get('backend', ABSENT)})", ""], rows))
@@ -93,6 +99,15 @@ def classifiers(s: dict[str, Any]) -> list[Table]:
         names = list(confusion)
         body = [[truth, *(count(get(confusion, truth, said)) for said in names)] for truth in names]
         tables.append(Table(["Held-out label", *(f"said {n}" for n in names)], body, caption="Confusion"))
+        rounds = [[count(r["round"]), count(r["labels"]), percent(r["f1"])] for r in s["domain_rounds"] or ()]
+        if rounds:
+            tables.append(Table(["Round", "Labels", "Held-out F1"], rows=rounds, caption="The labelling loop"))
+        unsure = [
+            [printable(e["text"]), printable(e["label"]), number(e["probability"], 3)] for e in d.get("uncertain") or ()
+        ]
+        if unsure:
+            headers = ["Text", "Label", "Probability"]
+            tables.append(Table(headers, unsure, 2, "Held-out texts that the classifier is least sure of", folded=True))
     if q := s["quality"]:
         rows = [
             ["Spearman's ρ", number(q.get("spearman"), 3)],

@@ -8,7 +8,9 @@
     filters         filter → {n, true_positive, false_positive, false_negative, precision, recall, defects, found,
                     mistaken}; only with the sample, whose truth is known (report/truth.py)
     agreement       {domain, quality} → {answered, equal, kappa, …} of two annotation rounds
-    domain          {backend, f1, accuracy, confusion, train, heldout, labels} of the domain classifier
+    domain          {backend, f1, accuracy, confusion, train, calibration, heldout, threshold, calibration_error,
+                    uncertain, labels} of the domain classifier
+    domain_rounds   [{round, labels, f1}] of the labelling loop
     quality         {spearman, mae, threshold, histogram, …} of the quality regressor
     mixes, packs    {mix1, mix2}, {pack1, pack2} → what the stages measured
     contamination   {corpus, instruct, prefer} → benchmark → {questions, too_short, leaked_questions, leaked_share, documents_dropped}
@@ -63,6 +65,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "filters": measure(artifacts.get("sample"), artifacts),
         "agreement": {k: run.metric(f"corpus/{k}_labels", "agreement") for k in ("domain", "quality")},
         "domain": run.metric("corpus/domain"),
+        "domain_rounds": run.metric("corpus/domain_labels", "rounds"),
         "quality": run.metric("corpus/quality"),
         "mixes": {k: run.metric(f"corpus/{k}") for k in ("mix1", "mix2")},
         "packs": {k: run.metric(f"corpus/{k}") for k in ("pack1", "pack2")},
