@@ -116,7 +116,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(base: Path, undistur
 
 @pytest.mark.slow
 def test_ctrl_c_exits_130_and_resumes(base: Path, tmp_path: Path) -> None:
-    line = command(base, tmp_path, "--until", "instruct/safety")
+    line = command(base, tmp_path, "--until", "corpus")
     process = start(line)
     assert process.stderr is not None
     while "corpus/rules" not in process.stderr.readline():
