@@ -76,6 +76,17 @@ def test_good_text_stays(text: str) -> None:
     assert run([text])["reason"].to_list() == [None]
 
 
+def test_broken_encoding_is_put_right_where_nothing_was_lost() -> None:
+    latin, gbk, quotes = BAD["mojibake"][1:]
+    lost = BAD["mojibake"][0]
+    found = run([latin, gbk, quotes, lost, GOOD_ZH], RulesConfig(repair=True))
+    meant = "高血压是常见的慢性病，诊断需要多次测量血压。治疗包括低盐饮食和药物。"
+    assert found["text"].to_list()[:3] == [meant, meant, quotes.replace("â€™", "’")]
+    assert found["repaired"].to_list() == ["mojibake", "mojibake", "mojibake", None, None]
+    assert found["reason"].to_list() == [None, None, None, "rules.mojibake", None]
+    assert found["tokens"][0] == 31
+
+
 def test_details_hold_the_numbers() -> None:
     result = run(["太短了", BAD["special_characters"][0]])
     assert result["detail"][0] == "3 tokens < 10"

@@ -20,6 +20,7 @@ from aquilamed.config import Config
 from aquilamed.corpus.anchors import Anchors
 from aquilamed.corpus.characters import batch, classes, classify, run_starts
 from aquilamed.corpus.cues import ADVERT, MEDIA, MOJIBAKE, NAVIGATION, SUSPECT
+from aquilamed.corpus.mojibake import repair
 from aquilamed.corpus.ngrams import ngram_hashes, tokenise
 from aquilamed.engine import no_reason
 from aquilamed.records import iter_parts
@@ -62,15 +63,20 @@ class RulesConfig(Config):
     """Drop what image and video editing left: timestamps, captions, editing words, several of them."""
     mojibake: bool = True
     """Drop text that was decoded with the wrong character set."""
+    repair: bool = False
+    """Put such text right instead, where that is possible without a loss; the column `repaired` says so."""
     boilerplate: bool = True
     """Drop navigation bars, cookie and copyright notices."""
 
 
 def run(ctx: Context, config: RulesConfig) -> Result:
-    """Add `tokens`; drop what a rule speaks against. Reasons are rules.<rule>."""
+    """Add `tokens` and `repaired` (what was put right, or null); drop what a rule speaks against: rules.<rule>."""
     ctx.flow(partial(check, config=config), "corpus/language", "rules")
-    kept = sum(int(part["tokens"].sum()) for part in iter_parts(ctx.out / "kept", ["tokens"]))
-    return Result({"tokens_kept": kept})
+    kept = repaired = 0
+    for part in iter_parts(ctx.out / "kept", ["tokens", "repaired"]):
+        kept += int(part["tokens"].sum())
+        repaired += part["repaired"].count()
+    return Result({"tokens_kept": kept, "repaired": repaired})
 
 
 def count_tokens(texts: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -117,6 +123,10 @@ def check(frame: pl.DataFrame, config: RulesConfig) -> pl.DataFrame:
     """The kernel."""
     texts = [t or "" for t in frame["text"].to_list()]
     seen = _count(texts)
+    repaired = _repair(texts, seen) if config.repair else {}
+    if repaired:
+        texts = [repaired.get(number, text) for number, text in enumerate(texts)]
+        seen = _count(texts)
     verdicts: list[tuple[str, str] | None] = [None] * len(texts)
     squeeze = zstandard.ZstdCompressor(level=-1)
     repetitive = []
@@ -135,11 +145,26 @@ def check(frame: pl.DataFrame, config: RulesConfig) -> pl.DataFrame:
             repetitive.append(number)
     for number, verdict in zip(repetitive, _repetition([texts[n] for n in repetitive], config), strict=True):
         verdicts[number] = verdict
+    if repaired:
+        frame = frame.with_columns(pl.Series("text", texts, pl.String))
+    marks = ["mojibake" if number in repaired else None for number in range(len(texts))]
     return no_reason(frame).with_columns(
         pl.Series("tokens", seen.tokens, pl.Int64),
+        pl.Series("repaired", marks, pl.String),
         pl.Series("reason", [v and f"rules.{v[0]}" for v in verdicts], pl.String),
         pl.Series("detail", [v and v[1] for v in verdicts], pl.String),
     )
+
+
+def _repair(texts: Sequence[str], seen: _Counts) -> dict[int, str]:
+    """Number → the text put right, of texts with broken encoding."""
+    found = {}
+    for number in np.flatnonzero(seen.suspect).tolist():
+        tokens = int(seen.tokens[number])
+        possible = MOJIBAKE.possible({"suspect": int(seen.suspect[number])}, tokens)
+        if possible and MOJIBAKE(texts[number], tokens) and (fixed := repair(texts[number], tokens)):
+            found[number] = fixed
+    return found
 
 
 def _verdict(
