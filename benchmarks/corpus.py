@@ -26,6 +26,8 @@ from typing import Any
 
 import psutil
 
+import accuracy
+
 THREADS = {
     "POLARS_MAX_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
@@ -315,10 +317,8 @@ def main() -> None:
         line["scaling_exponent"] = exponent(points)
         line["peak_rss_mb"] = max(p["rss_mb"] for p in points)
     if not args.no_accuracy:
-        import accuracy
-
         line |= accuracy.measure()
-    print(json.dumps({k: v if isinstance(v, bool) else float(f"{v:.4g}") for k, v in line.items()}))
+    print(json.dumps(accuracy.rounded(line)))
     return None
 
 
