@@ -16,7 +16,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from aquilamed.config import Config, Invalid, StageFailed
 from aquilamed.engine import Engine, open_engine
@@ -253,10 +255,10 @@ def conservation(stage: Stage, out: Path, inputs: dict[str, Artifact], result: R
     n_in = count_rows(sources) if stage.flow else result.records_in
     if n_in is None or n_in != n_kept + n_dropped:
         raise StageFailed(f"conservation broken: {n_in} records in, {n_kept} kept + {n_dropped} dropped")
-    ids = _ids([*kept, *dropped])
-    if ids.n_unique() != ids.len():
-        raise StageFailed(f"conservation broken: {ids.len() - ids.n_unique()} ids were written twice")
-    if stage.flow and not ids.sort().equals(_ids(sources).sort()):
+    ids = _id_hashes([*kept, *dropped])
+    if twice := int((ids[1:] == ids[:-1]).sum()):
+        raise StageFailed(f"conservation broken: {twice} ids were written twice")
+    if stage.flow and not np.array_equal(ids, _id_hashes(sources)):
         raise StageFailed("conservation broken: the ids written are not the ids read")
     reasons: dict[str, int] = {}
     if n_dropped:
@@ -267,10 +269,10 @@ def conservation(stage: Stage, out: Path, inputs: dict[str, Artifact], result: R
     return {"records_in": n_in, "records_kept": n_kept, "records_dropped": n_dropped, "reasons": reasons}
 
 
-def _ids(files: list[Path]) -> pl.Series:
-    return pl.concat(
-        [pl.read_parquet(f, columns=["id"], glob=False)["id"] for f in files] or [pl.Series("id", [], pl.String)]
-    )
+def _id_hashes(files: list[Path]) -> NDArray[np.uint64]:
+    """The sorted 64-bit hashes of all ids: a quarter of the memory of the ids."""
+    hashes = [pl.read_parquet(f, columns=["id"], glob=False)["id"].hash().to_numpy() for f in files]
+    return np.sort(np.concatenate([np.empty(0, np.uint64), *hashes]))
 
 
 def versions() -> dict[str, str]:

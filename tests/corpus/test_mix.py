@@ -141,3 +141,33 @@ def test_dialogues_can_be_left_out_and_keep_their_columns(tmp_path: Path) -> Non
     talk = dropped.filter(pl.col("reason") == "mix.dialogues_off")
     assert talk.height == 12
     assert talk["messages"].is_not_null().all()
+
+
+def test_sources_come_in_the_ratio_of_their_weights(tmp_path: Path) -> None:
+    ctx = context(tmp_path, "a", corpus_domain=documents(4000, 4000))
+    metrics = mix.run_stage1(ctx, Mix1Config(domain_share=0.5, weights={"s0": 3.0})).metrics
+    kept, dropped = read(ctx)
+    for side in ("medical", "general"):
+        mine = kept.filter(pl.col("domain") == side)
+        share = mine.filter(pl.col("source") == "s0")["tokens"].sum() / mine["tokens"].sum()
+        assert share == pytest.approx(0.75, abs=0.005)
+    assert metrics["reached_share"] == pytest.approx(0.5, abs=0.005)
+    assert set(dropped["source"]) == {"s1"}
+    assert dropped["detail"].str.contains(r"already had its [\d,]+ tokens").all()
+
+
+def test_a_source_gives_no_more_than_its_cap(tmp_path: Path) -> None:
+    ctx = context(tmp_path, "a", corpus_domain=documents(300, 300))
+    mix.run_stage1(ctx, Mix1Config(domain_share=0.5, caps={"s1": 1000}))
+    kept, dropped = read(ctx)
+    capped = kept.filter(pl.col("source") == "s1")["tokens"].sum()
+    assert capped <= 1000
+    assert "mix.over_source_cap" in set(dropped["reason"])
+
+
+def test_names_of_no_source_are_refused(tmp_path: Path) -> None:
+    ctx = context(tmp_path, "a", corpus_domain=documents(20, 20))
+    with pytest.raises(StageFailed, match="'web', but no document"):
+        mix.run_stage1(ctx, Mix1Config(weights={"web": 2.0}))
+    with pytest.raises(StageFailed, match="'web', but no document"):
+        mix.run_stage1(ctx, Mix1Config(caps={"web": 2}))

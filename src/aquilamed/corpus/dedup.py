@@ -140,9 +140,10 @@ def dedup_stage(ctx: Context, config: DedupConfig, source: str, texts: Texts) ->
     signed = [work / "signatures" / f"{n:05d}" for n in range(len(inputs))]
     jobs = [(p, folder, config, texts) for p, folder in zip(inputs, signed, strict=True)]
     ctx.engine.run(_sign_part, jobs, work / "signed", "dedup: signatures")
-    rows = np.concatenate([np.zeros(0, ROW), *(np.load(f / "rows.npy") for f in signed)])
-    order, ranks, leaders = _sort(rows)
     starts = np.cumsum([0, *(len(np.load(f / "rows.npy", mmap_mode="r")) for f in signed)]).tolist()
+    _append(work / "rows.npy", (starts[-1],), ROW, work.glob("signatures/*/rows.npy"))
+    rows = np.load(work / "rows.npy", mmap_mode="r")
+    order, ranks, leaders = _sort(rows)
     near: dict[int, tuple[int, float]] = {}
     if config.near and len(rows):
         near = _near(ctx, config, inputs, texts, starts, order, ranks)
@@ -207,11 +208,11 @@ def _near(
     return minhash.decide(pairs, jaccard, config.threshold)
 
 
-def _append(target: Path, shape: tuple[int, ...], dtype: type, files: Iterator[Path]) -> None:
+def _append(target: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, files: Iterator[Path]) -> None:
     """One array file from many, in the order of their names."""
     with target.open("wb") as out:
         np.lib.format.write_array_header_1_0(
-            out, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+            out, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         )
         for file in sorted(files):
             out.write(np.load(file).tobytes())

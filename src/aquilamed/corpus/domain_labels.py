@@ -5,6 +5,7 @@ learns the labels, the documents it is least sure of are labelled too, and so on
 held-out seeds settles. Every answer is in the call store, so a stage that died pays for nothing twice.
 """
 
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,7 @@ class DomainLabelsConfig(Config):
 
 def run(ctx: Context, config: DomainLabelsConfig) -> Result:
     """Label seeds and what the loop asks for; `round` is 0 for seeds. Dropped: domain_labels.disagreement, .call_failed."""
-    groups = _groups(ctx, config)
-    seeds = draw(groups, config.seeds, ctx.seed, "domain_labels")
+    seeds = draw(_groups(ctx, config), config.seeds, ctx.seed, "domain_labels")
     if not seeds:
         raise StageFailed(f"no document of the languages {', '.join(config.languages)} is left to label")
     annotator = ctx.annotator()
@@ -69,7 +69,7 @@ def run(ctx: Context, config: DomainLabelsConfig) -> Result:
         change = abs(step.f1 - history[-2]["f1"]) if len(history) > 1 else 1.0
         if len(history) > config.rounds or change < config.settled:
             break
-        unsure = _least_sure(ctx, config, groups, set(table["id"].to_list()), step, len(history))
+        unsure = _least_sure(ctx, config, set(table["id"].to_list()), step, len(history))
         if not unsure:
             break
         more, new = _label(ctx, config, annotator, unsure, len(history))
@@ -81,7 +81,7 @@ def run(ctx: Context, config: DomainLabelsConfig) -> Result:
         "seeds": len(seeds),
         "asked": table.height,
         "kept": kept,
-        "languages": {g: len(set(ids) & set(seeds)) for g, ids in groups.items()},
+        "languages": _languages(config, table.filter(pl.col("round") == 0)),
         "agreement": agreement(answers),
         "errors": sum(r.failed is not None for r in answers),
         "labels": {name: labels.count(name) for name in (config.domain, GENERAL)},
@@ -91,15 +91,20 @@ def run(ctx: Context, config: DomainLabelsConfig) -> Result:
     return Result(metrics, records_in=table.height)
 
 
-def _groups(ctx: Context, config: DomainLabelsConfig) -> dict[str, list[str]]:
-    """Ids by language."""
-    groups: dict[str, list[str]] = {language: [] for language in config.languages}
-    for part in iter_parts(ctx.inputs[_SOURCE].kept, columns=["id", "lang"]):
-        for identity, lang in part.iter_rows():
-            group = next((g for g in config.languages if lang == g or lang.startswith(f"{g}-")), None)
-            if group is not None:
-                groups[group].append(identity)
-    return groups
+def _groups(ctx: Context, config: DomainLabelsConfig, asked: Container[str] = ()) -> dict[str, Iterator[str]]:
+    """Ids by language, read as they are wanted."""
+
+    def ids(language: str) -> Iterator[str]:
+        for part in iter_parts(ctx.inputs[_SOURCE].kept, columns=["id", "lang"]):
+            for identity, lang in part.iter_rows():
+                if _group(config, lang) == language and identity not in asked:
+                    yield identity
+
+    return {language: ids(language) for language in config.languages}
+
+
+def _group(config: DomainLabelsConfig, lang: str) -> str | None:
+    return next((g for g in config.languages if lang == g or lang.startswith(f"{g}-")), None)
 
 
 def _label(
@@ -147,23 +152,24 @@ def _learn(ctx: Context, config: DomainLabelsConfig, table: pl.DataFrame) -> _St
     return _Step(student, known.height, float(2 * (said & true).sum() / max(said.sum() + true.sum(), 1)))
 
 
-def _least_sure(
-    ctx: Context, config: DomainLabelsConfig, groups: dict[str, list[str]], asked: set[str], step: _Step, number: int
-) -> list[str]:
+def _least_sure(ctx: Context, config: DomainLabelsConfig, asked: set[str], step: _Step, number: int) -> list[str]:
     """Ids of a fresh pool whose probability is nearest to one half, the same number of each language."""
-    rest = {g: [i for i in ids if i not in asked] for g, ids in groups.items()}
-    pool = draw(rest, config.pool, ctx.seed, f"domain_pool {number}")
+    pool = draw(_groups(ctx, config, asked), config.pool, ctx.seed, f"domain_pool {number}")
     if not pool:
         return []
     frame = fetch(ctx.inputs[_SOURCE], pool)
     doubt = np.abs(step.student.predict(frame["text"].to_list()) - 0.5)
-    by_doubt = dict(zip(frame["id"].to_list(), doubt.tolist(), strict=True))
-    share = max(1, round(config.per_round * config.seeds / len(groups)))
+    share = max(1, round(config.per_round * config.seeds / len(config.languages)))
     chosen: list[str] = []
-    for ids in rest.values():
-        mine = sorted((i for i in ids if i in by_doubt), key=lambda i: (by_doubt[i], i))
-        chosen += mine[:share]
+    for language in config.languages:
+        rows = zip(doubt.tolist(), frame["id"].to_list(), frame["lang"].to_list(), strict=True)
+        chosen += [i for _, i in sorted((d, i) for d, i, lang in rows if _group(config, lang) == language)[:share]]
     return chosen
+
+
+def _languages(config: DomainLabelsConfig, table: pl.DataFrame) -> dict[str, int]:
+    groups = [_group(config, lang) for lang in table["lang"].to_list()]
+    return {language: groups.count(language) for language in config.languages}
 
 
 def _verdict(rounds: TwoRounds[str]) -> tuple[str | None, str | None]:

@@ -121,8 +121,11 @@ def distinct(values: Pairs) -> Pairs:
 
 def best_first(rows: npt.NDArray[np.void]) -> npt.NDArray[np.uint32]:
     """The rows' numbers in the order of their ranks."""
-    high, low = np.ascontiguousarray(rows["id"]).view(">u8").reshape(-1, 2).astype(np.uint64).T
-    return np.lexsort((low, high, -rows["quality"], -rows["length"].astype(np.int64))).astype(np.uint32)
+    keys = [rows["id"], -rows["length"].astype(np.int64)]
+    if rows["quality"].any():
+        keys.insert(1, -rows["quality"])
+    high, low = np.ascontiguousarray(keys[0]).view(">u8").reshape(-1, 2).T
+    return np.lexsort((low.astype(np.uint64), high.astype(np.uint64), *keys[1:])).astype(np.uint32)
 
 
 def exact_leaders(texts: Hashes, order: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

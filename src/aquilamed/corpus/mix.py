@@ -2,18 +2,32 @@
 
 Stage corpus/mix1 mixes rule-filtered domain text with general text in a given token ratio, which keeps the model from
 forgetting. Stage corpus/mix2 joins quality-filtered domain text and the SFT dialogues as plain text.
-Which documents are taken and which are held out is decided by seeded hashes of their ids alone.
+Which documents are taken and which are held out is decided by seeded hashes of their ids alone (`proportions.py`).
 """
 
-import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
-from aquilamed.config import Config, StageFailed
-from aquilamed.records import DOCUMENT, Message, iter_parts, write_part
+from aquilamed.config import Config
+from aquilamed.corpus.proportions import (
+    FIELDS,
+    OFF,
+    OVER_CAP,
+    OVER_RATIO,
+    OVER_SOURCE,
+    Pool,
+    Wanted,
+    choose,
+    hash_number,
+)
+from aquilamed.engine import Counts
+from aquilamed.records import DOCUMENT, Message, iter_parts, write_json, write_part
 from aquilamed.stage import Context, Result
 
 DOMAIN, QUALITY, DIALOGUES = "corpus/domain", "corpus/quality", "instruct/safety"
@@ -23,121 +37,93 @@ ROLES = {
     "zh": {"system": "说明：", "user": "问：", "assistant": "答："},
     "en": {"system": "Instructions: ", "user": "Question: ", "assistant": "Answer: "},
 }
+_REASONS = {
+    OVER_RATIO: "mix.over_ratio",
+    OVER_CAP: "mix.over_cap",
+    OVER_SOURCE: "mix.over_source_cap",
+    OFF: "mix.dialogues_off",
+}
 
 
-class Mix1Config(Config):
+class _MixConfig(Config):
+    """What both mixes have in common."""
+
+    weights: dict[str, float] = Field(default={})
+    """Source → its part of the tokens (of its side of the ratio) relative to the others'; unnamed ones have 1. Empty: as they come."""
+    caps: dict[str, int] = Field(default={})
+    """Source → most tokens that it may give."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens in all (script-aware count of the rule filter); none takes as much as the ratios allow."""
+    heldout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of documents kept out of training for measuring perplexity; the same documents in both mixes."""
+
+
+class Mix1Config(_MixConfig):
     """Stage 1: rule-filtered domain and general text."""
 
     domain: str = "medical"
     """The label of the domain's documents; every other label counts as general text."""
     domain_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the tokens that is domain text; the paper says "a given ratio" and gives none."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Most tokens in all (script-aware count of the rule filter); none takes as much as the ratio allows."""
-    heldout: float = Field(default=0.05, ge=0, lt=1)
-    """Share of documents kept out of training for measuring perplexity; the same documents in both mixes."""
 
 
-class Mix2Config(Config):
+class Mix2Config(_MixConfig):
     """Stage 2: quality-filtered domain text and the SFT dialogues as text."""
 
     domain: str = "medical"
     """The domain label that dialogues get."""
     dialogues: bool = True
     """Whether the safe SFT dialogues go in as text, as in the paper."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Most tokens in all; none takes everything."""
-    heldout: float = Field(default=0.05, ge=0, lt=1)
-    """Share of documents kept out of training for measuring perplexity; keep it equal to mix1's."""
-
-
-def hash_share(purpose: str, seed: int, record_id: str) -> float:
-    """A number in [0, 1) drawn from a purpose, the recipe's seed and a record's id."""
-    data = hashlib.blake2b(f"{purpose}\0{seed}\0{record_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(data, "big") / 2**64
 
 
 def run_stage1(ctx: Context, config: Mix1Config) -> Result:
     """Mix corpus/domain's documents to `domain_share`.
 
-    Raises `StageFailed` when one side of the ratio is missing altogether.
+    Raises `StageFailed` when one side of the ratio, or a weighted source, is missing altogether.
     """
-    folder = ctx.inputs[DOMAIN].kept
-    table = _scan(folder, ["id", "source", "lang", "domain", "tokens"], ctx.seed)
-    target, whole = _targets(table, config)
-    is_domain = pl.col("domain") == config.domain
-    share = pl.when(is_domain).then(config.domain_share).otherwise(1 - config.domain_share)
-    table = table.with_columns(is_domain.alias("mine")).sort("draw", "id")
-    upto = pl.col("tokens").cum_sum().over("mine")
-    # Half a token of slack: the targets are ratios of sums and carry rounding errors.
-    table = table.with_columns(
-        pl.when(upto > share * whole + 0.5)
-        .then(pl.lit("mix.over_ratio"))
-        .when(upto > share * target + 0.5)
-        .then(pl.lit("mix.over_cap"))
-        .alias("reason")
+    parts = ctx.inputs[DOMAIN].kept_parts()
+    pool = Pool(ctx.seed)
+    for part in iter_parts(ctx.inputs[DOMAIN].kept, FIELDS):
+        pool.add(part, (part["domain"] != config.domain).to_numpy().astype(np.uint8))
+    shares = {config.domain: config.domain_share, "general": 1 - config.domain_share}
+    wanted = choose(
+        pool, shares, config.weights, config.caps, config.max_tokens, f"corpus.mix1 ({len(pool)} documents)"
     )
     ratio = f"{config.domain_share:g} of the tokens to be {config.domain}"
     details = {
-        "mix.over_ratio": f"the mix asks for {ratio}; that side already had its {{n:,}} tokens",
-        "mix.over_cap": f"the mix is capped at {config.max_tokens} tokens, {ratio}; that side had its part",
+        OVER_RATIO: f"the mix asks for {ratio}; that part already had its {{n:,}} tokens",
+        OVER_CAP: f"the mix is capped at {config.max_tokens} tokens, {ratio}; that part had its {{n:,}}",
+        OVER_SOURCE: "its source is capped and already had its tokens",
     }
-    table = _explain(table, details, share * whole)
-    table = _split(table, config.heldout, ctx.seed, config.domain)
-    _write(ctx, table, [folder], lambda frame: frame)
-    kept = table.filter(pl.col("reason").is_null())
-    mine = int(kept.filter(pl.col("domain") == config.domain)["tokens"].sum())
-    total = int(kept["tokens"].sum())
-    reached = {"asked_share": config.domain_share, "reached_share": round(mine / total, 6) if total else None}
-    return Result(metrics={**_metrics(kept), **reached})
-
-
-def _targets(table: pl.DataFrame, config: Mix1Config) -> tuple[float, float]:
-    """Tokens of the mix with and without the cap."""
-    mine = int(table.filter(pl.col("domain") == config.domain)["tokens"].sum())
-    general = int(table["tokens"].sum()) - mine
-    for have, name, share in (
-        (mine, config.domain, config.domain_share),
-        (general, "general", 1 - config.domain_share),
-    ):
-        if share > 0 and have == 0:
-            raise StageFailed(
-                f"corpus.mix1.domain_share is {config.domain_share:g}, but corpus/domain kept no {name} document "
-                f"({table.height} in all); add such text or change domain_share"
-            )
-    whole = mine / config.domain_share
-    if config.domain_share < 1:
-        whole = min(whole, general / (1 - config.domain_share))
-    return min(whole, config.max_tokens or whole), whole
+    metrics = _write(ctx, pool, wanted, parts, config, details)
+    mine = wanted.verdict[pool.side == 0] == 0
+    total = metrics["tokens"]
+    reached = int(pool.tokens[pool.side == 0][mine].sum()) / total if total else None
+    return Result({**metrics, "asked_share": config.domain_share, "reached_share": reached and round(reached, 6)})
 
 
 def run_stage2(ctx: Context, config: Mix2Config) -> Result:
     """Join corpus/quality's documents and instruct/safety's dialogues, the latter as plain text."""
-    folders = [ctx.inputs[QUALITY].kept]
-    table = _scan(folders[0], ["id", "source", "lang", "domain", "tokens"], ctx.seed)
+    parts = ctx.inputs[QUALITY].kept_parts()
+    pool = Pool(ctx.seed)
+    for part in iter_parts(ctx.inputs[QUALITY].kept, FIELDS):
+        pool.add(part, np.zeros(part.height, np.uint8))
+    documents = len(pool)
     if DIALOGUES in ctx.inputs:
-        folders.append(ctx.inputs[DIALOGUES].kept)
-        texts = [_with_text(part, config.domain) for part in iter_parts(folders[1])]
-        talks = [_draw(t.select("id", "source", "lang", "domain", "tokens"), ctx.seed) for t in texts]
-        table = pl.concat([table.with_columns(talk=False), *(t.with_columns(talk=True) for t in talks)])
-    else:
-        table = table.with_columns(talk=False)
-    off = pl.col("talk") & (not config.dialogues)
-    table = table.sort("draw", "id").with_columns(pl.when(off).then(pl.lit("mix.dialogues_off")).alias("reason"))
-    upto = pl.when(off).then(0).otherwise(pl.col("tokens")).cum_sum()
-    over = (upto > config.max_tokens) if config.max_tokens is not None else pl.lit(False)
-    table = table.with_columns(pl.col("reason").fill_null(pl.when(over).then(pl.lit("mix.over_cap"))))
+        parts += ctx.inputs[DIALOGUES].kept_parts()
+        for part in iter_parts(ctx.inputs[DIALOGUES].kept):
+            pool.add(_with_text(part, config.domain), np.full(part.height, 0 if config.dialogues else OFF, np.uint8))
+    wanted = choose(pool, {"all": 1.0}, config.weights, config.caps, config.max_tokens, "corpus.mix2")
     details = {
-        "mix.dialogues_off": "corpus.mix2.dialogues is off",
-        "mix.over_cap": f"the mix is capped at {config.max_tokens} tokens and already had them",
+        OVER_RATIO: "the mix weights its sources; this one already had its {n:,} tokens",
+        OVER_CAP: f"the mix is capped at {config.max_tokens} tokens and already had them",
+        OVER_SOURCE: "its source is capped and already had its tokens",
+        OFF: "corpus.mix2.dialogues is off",
     }
-    table = _split(_explain(table, details, pl.lit(0.0)), config.heldout, ctx.seed, config.domain)
-    _write(
-        ctx, table, folders, lambda frame: _with_text(frame, config.domain) if "messages" in frame.columns else frame
-    )
-    kept = table.filter(pl.col("reason").is_null())
-    total, talk = int(kept["tokens"].sum()), int(kept.filter(pl.col("talk"))["tokens"].sum())
-    return Result(metrics={**_metrics(kept), "dialogue_share": round(talk / total, 6) if total else None})
+    metrics = _write(ctx, pool, wanted, parts, config, details)
+    total = metrics["tokens"]
+    talk = int(pool.tokens[documents:][wanted.verdict[documents:] == 0].sum())
+    return Result({**metrics, "dialogue_share": round(talk / total, 6) if total else None})
 
 
 def dialogue_text(messages: list[Message], lang: str) -> str:
@@ -157,71 +143,84 @@ def _with_text(frame: pl.DataFrame, domain: str) -> pl.DataFrame:
     )
 
 
-def _scan(folder: Path, columns: list[str], seed: int) -> pl.DataFrame:
-    """The few columns that decide, for all documents at once; texts stay on disk."""
-    frames = list(iter_parts(folder, columns))
-    schema = {c: pl.Int64 if c == "tokens" else pl.String for c in columns}
-    return _draw(
-        pl.concat([f.cast({"tokens": pl.Int64}) for f in frames]) if frames else pl.DataFrame(schema=schema), seed
+def _write(
+    ctx: Context,
+    pool: Pool,
+    wanted: Wanted,
+    parts: list[Path],
+    config: Mix1Config | Mix2Config,
+    details: dict[int, str],
+) -> dict[str, Any]:
+    """Write every part's kept and dropped documents as engine tasks; returns the mix's metrics."""
+    held = _heldout(parts, pool, wanted, config, ctx.seed)
+    ctx.work.mkdir(parents=True, exist_ok=True)
+    np.save(ctx.work / "verdicts.npy", wanted.verdict)
+    np.save(ctx.work / "cells.npy", wanted.cell)
+    np.save(ctx.work / "heldout.npy", held)
+    write_json(
+        ctx.work / "details.json", {str(code): [d.format(n=n) for n in wanted.tokens] for code, d in details.items()}
     )
-
-
-def _draw(table: pl.DataFrame, seed: int) -> pl.DataFrame:
-    draws = [hash_share("mix", seed, i) for i in table["id"].to_list()]
-    return table.with_columns(pl.Series("draw", draws, pl.Float64))
-
-
-def _explain(table: pl.DataFrame, details: dict[str, str], tokens: pl.Expr) -> pl.DataFrame:
-    """Add `detail` for each reason; `{n:,}` in a sentence becomes the row's token target."""
-    table = table.with_columns(tokens.round().cast(pl.Int64).alias("n"))
-    values = [
-        details[r].format(n=n) if r else None
-        for r, n in zip(table["reason"].to_list(), table["n"].to_list(), strict=True)
+    starts = np.cumsum([0, *pool.heights]).tolist()
+    jobs = [
+        (p, ctx.out, n, ctx.work, start, config.domain) for n, (p, start) in enumerate(zip(parts, starts, strict=False))
     ]
-    return table.with_columns(pl.Series("detail", values, pl.String)).drop("n")
+    ctx.engine.run(_write_part, jobs, ctx.work / "written", "mix")
+    return pool.summary(wanted.verdict == 0, held)
 
 
-def _split(table: pl.DataFrame, heldout: float, seed: int, domain: str) -> pl.DataFrame:
-    """Add `split`. A language with ten kept documents or more has at least one held out: the lowest hash of its domain.
+def _write_part(job: tuple[Path, Path, int, Path, int, str]) -> Counts:
+    source, out, number, work, start, domain = job
+    frame = pl.read_parquet(source, glob=False)
+    here = slice(start, start + frame.height)
+    verdicts, cells, held = (
+        np.load(work / f"{name}.npy", mmap_mode="r")[here].tolist() for name in ("verdicts", "cells", "heldout")
+    )
+    details = json.loads((work / "details.json").read_text(encoding="utf-8"))
+    marked = frame.with_columns(
+        pl.Series("split", ["heldout" if h else "train" for h in held], pl.String),
+        pl.Series("reason", [_REASONS.get(v) for v in verdicts], pl.String),
+        pl.Series(
+            "detail", [details[str(v)][c] if v else None for v, c in zip(verdicts, cells, strict=True)], pl.String
+        ),
+    )
+    kept = marked.filter(pl.col("reason").is_null())
+    kept = _with_text(kept, domain) if "messages" in kept.columns else kept
+    name = f"part-{number:05d}.parquet"
+    write_part(out / "dropped" / name, marked.filter(pl.col("reason").is_not_null()).drop("split"))
+    write_part(out / "kept" / name, kept.select(COLUMNS).cast({"tokens": pl.Int64}))
+    return {"documents": frame.height}
+
+
+def _ids(parts: list[Path]) -> Iterator[list[str]]:
+    for part in parts:
+        yield pl.read_parquet(part, columns=["id"], glob=False)["id"].to_list()
+
+
+def _heldout(
+    parts: list[Path], pool: Pool, wanted: Wanted, config: Mix1Config | Mix2Config, seed: int
+) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which documents are held out. A language with ten kept documents or more has at least one: the lowest hash of its domain.
 
     That one exception could be another document in the other mix; it needs a mix so small that its 5 % are none.
     """
-    shares = [hash_share("heldout", seed, i) for i in table["id"].to_list()]
-    table = table.with_columns(pl.Series("share", shares, pl.Float64), pl.col("reason").is_null().alias("kept"))
-    table = table.with_columns((pl.col("share") < heldout).alias("out"))
-    if heldout > 0:
-        kept = table.filter(pl.col("kept"))
-        for lang in sorted(kept["lang"].drop_nulls().unique().to_list()):
-            mine = kept.filter(pl.col("lang") == lang)
-            if mine.height >= LEAST_FOR_HELDOUT and not mine["out"].any():
-                first = mine.sort(pl.col("domain") != domain, "share", "id")["id"][0]
-                table = table.with_columns(pl.col("out") | (pl.col("id") == first))
-    split = pl.when(pl.col("out")).then(pl.lit("heldout")).otherwise(pl.lit("train")).alias("split")
-    return table.with_columns(split)
-
-
-def _write(ctx: Context, table: pl.DataFrame, folders: list[Path], convert: Any) -> None:
-    """Second pass: each input part becomes one kept and one dropped part, so memory holds one part at a time."""
-    choice = table.select("id", "split", "reason", "detail")
-    number = 0
-    with ctx.progress.track("mix", total=table.height, unit="document") as bar:
-        for folder in folders:
-            for part in iter_parts(folder):
-                name = f"part-{number:05d}.parquet"
-                joined = part.join(choice, on="id", how="left", maintain_order="left")
-                kept = convert(joined.filter(pl.col("reason").is_null()))
-                write_part(ctx.out / "dropped" / name, joined.filter(pl.col("reason").is_not_null()).drop("split"))
-                write_part(ctx.out / "kept" / name, kept.select(COLUMNS).cast({"tokens": pl.Int64}))
-                bar.advance(part.height)
-                number += 1
-
-
-def _metrics(kept: pl.DataFrame) -> dict[str, Any]:
-    """Tokens and documents of the mix by split, language, domain and source."""
-    result: dict[str, Any] = {"documents": kept.height, "tokens": int(kept["tokens"].sum())}
-    for key in ("split", "lang", "domain", "source"):
-        sums = kept.group_by(pl.col(key).fill_null("unknown")).agg(pl.col("tokens").sum()).sort(key)
-        result[f"tokens_by_{key}"] = dict(zip(sums[key].to_list(), sums["tokens"].to_list(), strict=True))
-    counts = kept.group_by("split").len().sort("split")
-    result["documents_by_split"] = dict(zip(counts["split"].to_list(), counts["len"].to_list(), strict=True))
-    return result
+    held = np.zeros(len(pool), np.bool_)
+    if not config.heldout:
+        return held
+    limit = int(config.heldout * 2**64)
+    first: dict[int, tuple[bool, int, str, int]] = {}
+    place = 0
+    domain = pool.names("domain").index(config.domain) if config.domain in pool.names("domain") else -1
+    for ids in _ids(parts):
+        for identity in ids:
+            if wanted.verdict[place] == 0:
+                draw = hash_number("heldout", seed, identity)
+                held[place] = draw < limit
+                key = (bool(pool.domain[place] != domain), draw, identity, place)
+                lang = int(pool.lang[place])
+                first[lang] = min(first.get(lang, key), key)
+            place += 1
+    for lang, (*_, chosen) in first.items():
+        mine = (pool.lang == lang) & (wanted.verdict == 0)
+        if pool.names("lang")[lang] is not None and mine.sum() >= LEAST_FOR_HELDOUT and not held[mine].any():
+            held[chosen] = True
+    return held

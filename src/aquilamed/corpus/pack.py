@@ -11,6 +11,7 @@ so that any row is read in constant time. Positions restart with every piece: at
 """
 
 import bisect
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from aquilamed.config import Config, StageFailed
-from aquilamed.corpus.mix import hash_share
+from aquilamed.corpus.proportions import hash_share
 from aquilamed.corpus.tokenise import Ids, choose_encoder, exact_encoder, tokenise_part
-from aquilamed.records import iter_parts, read_parts
+from aquilamed.records import iter_parts
 from aquilamed.stage import Context, Result
 
 SHARD_TOKENS = 2**26
@@ -170,16 +172,17 @@ def run(ctx: Context, config: PackConfig) -> Result:
     folders = [ctx.work / "tokens" / f"{n:05d}" for n in range(len(parts))]
     jobs = [(p, f, encoder) for p, f in zip(parts, folders, strict=True)]
     ctx.engine.run(tokenise_part, jobs, ctx.work / "tokenised", f"{source.stage}: tokenising")
-    chosen = _choose(source.kept, folders, config, ctx.seed)
+    limits = _limits(source.kept, folders, config, ctx.seed)
     writers: dict[str, Shards] = {}
     with ctx.progress.track(f"pack {source.stage}", total=int(source.manifest["records_kept"]), unit="document") as bar:
         for part, folder in zip(iter_parts(source.kept, ["id", "lang", "split"]), folders, strict=True):
             ids, lengths = np.load(folder / "ids.npy"), np.load(folder / "lengths.npy")
             targets = part.select(target())["target"]
-            taken = np.ones(part.height, np.bool_) if chosen is None else part["id"].is_in(chosen).to_numpy()
+            draws = _draws(part, ctx.seed) if limits else np.zeros(part.height)
             for key in targets.unique().sort().to_list():
                 writer = writers.setdefault(key, Shards(ctx.out / key, config.length))
                 mine = (targets == key).to_numpy()
+                taken = draws <= limits.get(key, 1.0)
                 writer.counted.left_out_documents += int((mine & ~taken).sum())
                 writer.add(ids[np.repeat(mine & taken, lengths)], lengths[mine & taken].tolist())
             bar.advance(part.height)
@@ -198,31 +201,43 @@ def target() -> pl.Expr:
     return pl.when(pl.col("split") == "heldout").then(held).otherwise(pl.lit("train")).alias("target")
 
 
-def _choose(kept: Path, folders: list[Path], config: PackConfig, seed: int) -> pl.Series | None:
-    """Ids of the documents under the caps, or None for all."""
-    if config.max_tokens is None and config.heldout_tokens is None:
-        return None
-    frames = []
+def _limits(kept: Path, folders: list[Path], config: PackConfig, seed: int) -> dict[str, float]:
+    """For each capped target the draw up to which documents are taken: whole ones, until the cap is reached."""
+    draws: dict[str, list[NDArray[np.float64]]] = {}
+    sizes: dict[str, list[NDArray[np.int64]]] = {}
     for part, folder in zip(iter_parts(kept, ["id", "lang", "split"]), folders, strict=True):
-        capped = part.with_columns(target(), pl.Series("size", np.load(folder / "lengths.npy")))
-        draws = [hash_share("pack", seed, i) for i in capped["id"].to_list()]
-        frames.append(capped.select("id", "target", "size", pl.Series("draw", draws, pl.Float64)))
-    table = pl.concat(frames).sort("draw", "id")
-    cap = pl.when(pl.col("target") == "train").then(pl.lit(config.max_tokens)).otherwise(pl.lit(config.heldout_tokens))
-    upto = pl.col("size").cum_sum().over("target")
-    # The first document of a language is taken even if it alone is over the cap: without one nothing is measured.
-    first = (pl.col("target") != "train") & (pl.int_range(pl.len()).over("target") == 0)
-    return table.filter(cap.is_null() | (upto <= cap) | first)["id"]
+        targets, lengths = part.select(target())["target"], np.load(folder / "lengths.npy")
+        for key in targets.unique().to_list():
+            if (config.max_tokens if key == "train" else config.heldout_tokens) is None:
+                continue
+            mine = (targets == key).to_numpy()
+            draws.setdefault(key, []).append(_draws(part.filter(pl.Series(mine)), seed))
+            sizes.setdefault(key, []).append(lengths[mine])
+    limits = {}
+    for key, found in draws.items():
+        draw, size = np.concatenate(found), np.concatenate(sizes[key])
+        order = np.argsort(draw, kind="stable")
+        cap = (config.max_tokens if key == "train" else config.heldout_tokens) or 0
+        count = int(np.searchsorted(np.cumsum(size[order]), cap, side="right"))
+        # The first document of a language is taken even if it alone is over the cap: without one nothing is measured.
+        count = max(count, 1) if key != "train" else count
+        limits[key] = float(draw[order[count - 1]]) if count else -1.0
+    return limits
+
+
+def _draws(part: pl.DataFrame, seed: int) -> NDArray[np.float64]:
+    return np.fromiter((hash_share("pack", seed, i) for i in part["id"].to_list()), np.float64, part.height)
 
 
 def _sample(folder: Path, seed: int) -> list[str]:
     """Texts to compare the tokenizers on, drawn by hash."""
-    ids = read_parts(folder, ["id"])
-    if ids.is_empty():
+    best: list[tuple[float, str]] = []
+    for part in iter_parts(folder, ["id", "text"]):
+        draws = [hash_share("tokenizer", seed, i) for i in part["id"].to_list()]
+        best = heapq.nsmallest(SAMPLE, [*best, *zip(draws, part["text"].to_list(), strict=True)])
+    if not best:
         raise StageFailed("the mix holds no document: nothing to pack")
-    wanted = sorted(ids["id"].to_list(), key=lambda i: hash_share("tokenizer", seed, i))[:SAMPLE]
-    parts = (p.filter(pl.col("id").is_in(wanted))["text"].to_list() for p in iter_parts(folder, ["id", "text"]))
-    return [text for texts in parts for text in texts]
+    return [text for _, text in best]
 
 
 def _metrics(writers: dict[str, Shards], length: int, tokenizer: str) -> dict[str, Any]:

@@ -57,12 +57,12 @@ class QualityConfig(StudentConfig):
 def run_labels(ctx: Context, config: QualityLabelsConfig) -> Result:
     """Stage corpus/quality_labels. Dropped: quality_labels.disagreement, quality_labels.call_failed."""
     source = ctx.inputs[_SOURCE]
-    ids: list[str] = []
-    for part in iter_parts(source.kept, columns=["id", "domain"]):
-        ids += part.filter(pl.col("domain") != GENERAL)["id"].to_list()
-    if not ids:
+    parts = iter_parts(source.kept, columns=["id", "domain"])
+    ids = (i for part in parts for i in part.filter(pl.col("domain") != GENERAL)["id"].to_list())
+    chosen = draw({"domain": ids}, config.samples, ctx.seed, "quality_labels")
+    if not chosen:
         raise StageFailed("no document belongs to the domain: nothing can be scored")
-    frame = fetch(source, draw({"domain": ids}, config.samples, ctx.seed, "quality_labels"))
+    frame = fetch(source, chosen)
     annotator = ctx.annotator()
     rounds = annotate_twice(annotator, QUALITY, frame, _score, config.max_failed)
     kept = [kept_score(r, config.max_difference) for r in rounds]

@@ -1,6 +1,6 @@
 """Seed samples and their two-round annotation: what the domain and the quality labels have in common."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import polars as pl
@@ -9,7 +9,7 @@ from aquilamed.annotate import Annotator, Rubric
 from aquilamed.annotate.agreement import TwoRounds, two_rounds
 from aquilamed.annotate.contract import T
 from aquilamed.config import StageFailed
-from aquilamed.corpus.student import hash_order
+from aquilamed.corpus.student import first_by_hash
 from aquilamed.records import write_parts
 from aquilamed.stage import Context
 from aquilamed.workspace import Artifact
@@ -17,12 +17,13 @@ from aquilamed.workspace import Artifact
 V = TypeVar("V", str, int)
 
 
-def draw(groups: Mapping[str, Sequence[str]], count: int, seed: int, purpose: str) -> list[str]:
+def draw(groups: Mapping[str, Iterable[str]], count: int, seed: int, purpose: str) -> list[str]:
     """`count` ids, the same number from every group, without replacement and by seeded hash.
 
     What a small group lacks is filled up from the others, so that the sample is as big as asked while there is text.
+    Memory is bounded by `count`: groups may be streams.
     """
-    queues = {name: [ids[n] for n in hash_order(ids, seed, purpose)] for name, ids in groups.items()}
+    queues = {name: first_by_hash(ids, count, seed, purpose) for name, ids in groups.items()}
     chosen: list[str] = []
     open_groups = sorted(queues)
     while open_groups and len(chosen) < count:

@@ -5,8 +5,9 @@ Two backends with one face: `sklearn` (hashed character n-grams and a linear mod
 """
 
 import hashlib
+import heapq
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -80,8 +81,17 @@ def split_heldout(ids: Sequence[str], share: float, seed: int) -> npt.NDArray[np
 
 def hash_order(ids: Sequence[str], seed: int, purpose: str) -> list[int]:
     """Positions of ids in the order of their hashes: a seeded shuffle that does not depend on the order of `ids`."""
-    keys = [hashlib.blake2b(f"{seed}\0{purpose}\0{i}".encode(), digest_size=16).digest() for i in ids]
-    return sorted(range(len(ids)), key=lambda n: (keys[n], ids[n]))
+    keys = [_hash_key(i, seed, purpose) for i in ids]
+    return sorted(range(len(ids)), key=keys.__getitem__)
+
+
+def first_by_hash(ids: Iterable[str], count: int, seed: int, purpose: str) -> list[str]:
+    """The first `count` ids in the order of `hash_order`; of a stream no more than these are held."""
+    return [i for _, i in heapq.nsmallest(count, (_hash_key(i, seed, purpose) for i in ids))]
+
+
+def _hash_key(identity: str, seed: int, purpose: str) -> tuple[bytes, str]:
+    return hashlib.blake2b(f"{seed}\0{purpose}\0{identity}".encode(), digest_size=16).digest(), identity
 
 
 def train_student(

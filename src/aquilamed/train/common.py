@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from aquilamed.config import Config, Invalid, StageFailed
-from aquilamed.corpus.mix import hash_share
+from aquilamed.corpus.proportions import hash_share
 from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_tokenizer, save_model
 from aquilamed.records import write_atomic, write_json
 from aquilamed.stage import Context
