@@ -302,6 +302,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=float, nargs="+", default=[32, 64, 128, 256], help="MB of the whole runs")
     parser.add_argument("--stages", nargs="*", default=list(STAGES), help="stages to compare")
     parser.add_argument("--no-whole", action="store_true")
+    parser.add_argument("--no-peer", action="store_true", help="whole runs of ours only")
     parser.add_argument("--no-accuracy", action="store_true")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -312,8 +313,9 @@ def main() -> None:
         line[f"{name}_x"], results = compare(name, args.mb, args.rounds)
         line |= EXTRA[name](results, args.mb)
     if not args.no_whole:
-        points = [whole(size, peer=n == 0) for n, size in enumerate(args.sizes)]
-        line["e2e_x"] = points[0]["peer_seconds"] / points[0]["seconds"]
+        points = [whole(size, peer=n == 0 and not args.no_peer) for n, size in enumerate(args.sizes)]
+        if not args.no_peer:
+            line["e2e_x"] = points[0]["peer_seconds"] / points[0]["seconds"]
         line["scaling_exponent"] = exponent(points)
         line["peak_rss_mb"] = max(p["rss_mb"] for p in points)
     if not args.no_accuracy:
