@@ -25,13 +25,15 @@ class RayEngine:
     """Runs tasks on Ray, which starts (or is joined) at the first one.
 
     Args:
-        address: ray://host:port of a cluster; None starts a Ray of this machine's cores.
+        address: ray://host:port of a cluster; None joins the one that RAY_ADDRESS names (as in a submitted Ray job)
+            or else starts a Ray of this machine's cores.
         workers: tasks at a time; 0 is as many as there are cores.
         root: the workspace's folder.
     """
 
     def __init__(self, progress: Progress, address: str | None, workers: int, root: Path) -> None:
-        self.progress, self.address, self.workers, self.root = progress, address, workers, root
+        self.progress, self.workers, self.root = progress, workers, root
+        self.address = address or os.environ.get("RAY_ADDRESS")
         self._ray: Any = None
 
     def _start(self) -> Any:
@@ -61,8 +63,9 @@ class RayEngine:
             else:
                 package = str(Path(aquilamed.__file__).parent)
                 ray.init(self.address, runtime_env={"env_vars": _ONE_THREAD, "py_modules": [package]}, **quiet)
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
-            raise Invalid(f"--engine {self.address or 'ray'}: Ray did not answer ({error})") from error
+        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            why = str(error).splitlines()[0]
+            raise Invalid(f"--engine {self.address or 'ray'}: cannot start or join Ray ({why})") from error
         self._ray, self._started = ray, True
         self._check_shared()
         return ray
