@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +130,17 @@ def test_kernels_and_errors_are_those_of_the_local_engine(tmp_path: Path) -> Non
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="local, ray and ray://"):
         open_engine("spark", QUIET, 1, tmp_path)
+
+
+def test_a_cluster_is_joined_and_the_death_of_a_node_survived(tmp_path: Path) -> None:
+    """In a process of its own: a process is in one Ray at a time."""
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    script = [sys.executable, str(Path(__file__).with_name("ray_cluster.py")), str(tmp_path)]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[-3:] == ["360", str(3 * 2 * sum(range(120))), "0"]
