@@ -34,7 +34,7 @@ class StudentConfig(Config):
 
     backend: Literal["sklearn", "transformers"] = "sklearn"
     """`sklearn` for CPUs, `transformers` for the paper's fine-tuned encoder."""
-    model: str = "bert-base-multilingual-cased"
+    model: str = "google-bert/bert-base-multilingual-cased"
     """The encoder (a folder or a hub id) of the transformers backend."""
     batch_size: int = Field(default=64, ge=1)
     """Texts per training step of the transformers backend."""
