@@ -9,6 +9,7 @@ Steps, each a set of tasks for the engine: sign the parts; sort the texts; look 
 shingles of texts with a candidate; compare; write. Memory per text is about 30 bytes, the rest stays on disk.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,7 @@ def find_duplicates(ids: Sequence[str], texts: Sequence[str], config: DedupConfi
     for keys in signed.bands if config.near else ():
         usable = (keys > 0) & (ranks != NONE)
         found = minhash.bucket_pairs(keys[usable], ranks[usable])
-        alike = minhash.alike(found, order, lambda: signed.sketch, config.threshold - _SLACK)
+        alike = minhash.alike(found, order, lambda rows: signed.sketch[rows], config.threshold - _SLACK)
         pairs = minhash.distinct(np.concatenate([pairs, alike]))
     wanted, left, right = _numbered(pairs, order)
     shingles, starts = minhash.distinct_shingles([texts[i] for i in wanted.tolist()], config)
@@ -218,6 +219,18 @@ def _append(target: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, files: I
             out.write(np.load(file).tobytes())
 
 
+def _rows_of(path: Path, rows: Numbers) -> npt.NDArray[np.uint8]:
+    """Some rows of a large array file. Read, not mapped: the kernel maps a file's cached pages around each one touched."""
+    mapped = np.load(path, mmap_mode="r")
+    width, start = mapped.shape[1], mapped.offset
+    file = os.open(path, os.O_RDONLY)
+    try:
+        data = b"".join(os.pread(file, width, start + int(row) * width) for row in rows.tolist())
+    finally:
+        os.close(file)
+    return np.frombuffer(data, np.uint8).reshape(len(rows), width)
+
+
 def _pairs_file(work: Path, band: int, bucket: int) -> Path:
     return work / "pairs" / f"{band:04d}-{bucket:05d}.npy"
 
@@ -240,7 +253,7 @@ def _find_pairs(job: tuple[Path, int, int, int, DedupConfig]) -> Counts:
     target.parent.mkdir(parents=True, exist_ok=True)
     np.save(
         target,
-        minhash.alike(pairs, order, partial(np.load, work / "sketch.npy", mmap_mode="r"), config.threshold - _SLACK),
+        minhash.alike(pairs, order, partial(_rows_of, work / "sketch.npy"), config.threshold - _SLACK),
     )
     return {"pairs": len(pairs)}
 

@@ -110,7 +110,7 @@ def _group(config: DomainLabelsConfig, lang: str) -> str | None:
 def _label(
     ctx: Context, config: DomainLabelsConfig, annotator: Annotator, ids: list[str], number: int
 ) -> tuple[pl.DataFrame, list[TwoRounds[str]]]:
-    frame = fetch(ctx.inputs[_SOURCE], ids)
+    frame = fetch(ctx, ctx.inputs[_SOURCE], ids, f"seeds-{number}")
     rubric = domain_rubric(config.domain, config.about)
     rounds = annotate_twice(annotator, rubric, frame, _domain, config.max_failed)
     frame = frame.with_columns(
@@ -157,7 +157,7 @@ def _least_sure(ctx: Context, config: DomainLabelsConfig, asked: set[str], step:
     pool = draw(_groups(ctx, config, asked), config.pool, ctx.seed, f"domain_pool {number}")
     if not pool:
         return []
-    frame = fetch(ctx.inputs[_SOURCE], pool)
+    frame = fetch(ctx, ctx.inputs[_SOURCE], pool, f"pool-{number}")
     doubt = np.abs(step.student.predict(frame["text"].to_list()) - 0.5)
     share = max(1, round(config.per_round * config.seeds / len(config.languages)))
     chosen: list[str] = []

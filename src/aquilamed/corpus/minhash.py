@@ -164,14 +164,19 @@ def split(pairs: Pairs) -> tuple[Numbers, Numbers]:
 
 
 def alike(
-    pairs: Pairs, order: npt.NDArray[np.uint32], sketches: Callable[[], npt.NDArray[np.uint8]], least: float
+    pairs: Pairs,
+    order: npt.NDArray[np.uint32],
+    sketches: Callable[[Numbers], npt.NDArray[np.uint8]],
+    least: float,
 ) -> Pairs:
-    """The pairs whose sketches agree in at least that share; a memory-mapped file is opened anew for each slice."""
+    """The pairs whose sketches agree in at least that share; `sketches` gives those of some rows."""
     good = np.zeros(len(pairs), dtype=np.bool_)
     for start in range(0, len(pairs), _SLICE):
         better, worse = split(pairs[start : start + _SLICE])
-        sketch = sketches()
-        good[start : start + _SLICE] = (sketch[order[better]] == sketch[order[worse]]).mean(axis=1) >= least
+        rows, places = np.unique(np.stack([order[better], order[worse]]), return_inverse=True)
+        found = sketches(rows.astype(np.int64))
+        left, right = places.reshape(2, -1)
+        good[start : start + _SLICE] = (found[left] == found[right]).mean(axis=1) >= least
     return pairs[good]
 
 

@@ -62,7 +62,7 @@ def run_labels(ctx: Context, config: QualityLabelsConfig) -> Result:
     chosen = draw({"domain": ids}, config.samples, ctx.seed, "quality_labels")
     if not chosen:
         raise StageFailed("no document belongs to the domain: nothing can be scored")
-    frame = fetch(source, chosen)
+    frame = fetch(ctx, source, chosen, "samples")
     annotator = ctx.annotator()
     rounds = annotate_twice(annotator, QUALITY, frame, _score, config.max_failed)
     kept = [kept_score(r, config.max_difference) for r in rounds]

@@ -1,6 +1,9 @@
 """Seed samples and their two-round annotation: what the domain and the quality labels have in common."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
@@ -10,7 +13,8 @@ from aquilamed.annotate.agreement import TwoRounds, two_rounds
 from aquilamed.annotate.contract import T
 from aquilamed.config import StageFailed
 from aquilamed.corpus.student import first_by_hash
-from aquilamed.records import write_parts
+from aquilamed.engine import Counts
+from aquilamed.records import write_json, write_parts
 from aquilamed.stage import Context
 from aquilamed.workspace import Artifact
 
@@ -36,11 +40,34 @@ def draw(groups: Mapping[str, Iterable[str]], count: int, seed: int, purpose: st
     return chosen
 
 
-def fetch(artifact: Artifact, ids: Iterable[str]) -> pl.DataFrame:
-    """The kept records with these ids, in the corpus' order, part by part."""
-    wanted = list(ids)
-    found = [pl.read_parquet(p, glob=False).filter(pl.col("id").is_in(wanted)) for p in artifact.kept_parts()]
+def fetch(ctx: Context, artifact: Artifact, ids: Iterable[str], name: str) -> pl.DataFrame:
+    """The kept records with these ids, in the corpus' order; workers look through the parts.
+
+    Args:
+        name: of this selection, different from others of the stage: it names its files below `ctx.work`.
+    """
+    folder = ctx.work / f"fetch-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "ids.json", sorted(ids))
+    sources = artifact.kept_parts()
+    jobs = [(source, folder / f"{n:05d}.parquet", folder / "ids.json") for n, source in enumerate(sources)]
+    ctx.engine.run(_pick, jobs, folder / "done", f"{name}: fetching")
+    found = [f for f in (pl.read_parquet(job[1], glob=False) for job in jobs) if f.height]
     return pl.concat(found, how="diagonal_relaxed") if found else pl.DataFrame()
+
+
+def _pick(job: tuple[Path, Path, Path]) -> Counts:
+    source, target, wanted = job
+    ids = _wanted(wanted)
+    here = [i in ids for i in pl.read_parquet(source, columns=["id"], glob=False)["id"].to_list()]
+    rows = pl.read_parquet(source, glob=False).filter(pl.Series(here)) if any(here) else pl.DataFrame()
+    rows.write_parquet(target)
+    return {"found": rows.height}
+
+
+@lru_cache(maxsize=2)
+def _wanted(path: Path) -> frozenset[str]:
+    return frozenset(json.loads(path.read_text(encoding="utf-8")))
 
 
 def annotate_twice(
