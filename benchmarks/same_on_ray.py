@@ -73,7 +73,10 @@ def main() -> None:
         (folder / "recipe.yaml").write_text(RECIPE.format(model=MODEL, data=folder / "source"))
         runs = [("local", "local", 0), ("ray", "ray", 0), ("ray_killed", "ray", args.kills)]
         found = [run(folder, *r) for r in runs]
-    print(json.dumps({"runs": found, "equal": len({f["hash"] for f in found}) == 1}))
+    equal = len({f["hash"] for f in found}) == 1
+    print(json.dumps({"runs": found, "equal": equal}))
+    if not equal or found[-1]["killed"] < args.kills:
+        raise SystemExit("hashes differ, or too few workers could be killed")
 
 
 if __name__ == "__main__":

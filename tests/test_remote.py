@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aquilamed import remote
+from aquilamed.annotate.store import CallStore, Question, Usage
 from aquilamed.cli import app
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.progress import Progress
@@ -124,9 +125,30 @@ def test_inputs_are_fetched_once_and_again_when_they_change(s3: Any, monkeypatch
     assert url == f"s3://{bucket}/in/x.jsonl.gz"
     assert copy.name == "file.jsonl.gz"
     assert copy.read_bytes() == b"one"
-    monkeypatch.setattr(remote, "_get", None)  # would fail if it were called
-    assert fetch(f"s3://{bucket}/in") == [(url, copy)]
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_get", None)  # would fail if it were called
+        assert fetch(f"s3://{bucket}/in") == [(url, copy)]
+    fs.pipe(f"{bucket}/in/x.jsonl.gz", b"two")
+    ((_, changed),) = fetch(f"s3://{bucket}/in")
+    assert changed.read_bytes() == b"two"
+    assert copy.read_bytes() == b"one"
+
+
+def test_calls_paid_on_another_machine_are_not_lost(s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _, bucket = s3
+    question = Question("key", "model", "rubric", "hash", 1)
+    for machine, answer in (("a", "one"), ("b", "two"), ("a", "three")):
+        monkeypatch.setenv("AQUILAMED_HOME", str(tmp_path / machine))
+        here = Remote(f"s3://{bucket}/ws")
+        here.root.mkdir(parents=True, exist_ok=True)
+        here.down(QUIET)
+        store = CallStore(here.root / "calls.sqlite")
+        store.add(question, "answered", answer, Usage(cost=1.0))
+        store.close()
+        here.up_top()
+    store = CallStore(here.root / "calls.sqlite")
+    assert sorted(store.answers("key")) == ["one", "three", "two"]
+    assert store.spent() == 3.0
 
 
 def test_bad_urls_are_explained(s3: Any) -> None:
@@ -147,7 +169,17 @@ def test_two_runs_do_not_share_a_remote_workspace(s3: Any, monkeypatch: pytest.M
     )
     with place.hold():  # taken over
         pass
+    place.fs.invalidate_cache()
     assert not place.fs.exists(f"{place.path}/lock.json")
+
+
+def test_a_run_that_lost_its_lock_says_so_and_leaves_the_other_ones(s3: Any) -> None:
+    _, bucket = s3
+    place = Remote(f"s3://{bucket}/ws")
+    note = json.dumps({"holder": "somebody else", "at": time.time()}).encode()
+    with pytest.raises(StageFailed, match="took this workspace over"), place.hold():
+        place.fs.pipe_file(f"{place.path}/lock.json", note)
+    assert json.loads(place.fs.cat_file(f"{place.path}/lock.json"))["holder"] == "somebody else"
 
 
 def test_a_path_that_leaves_the_workspace_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import sqlite3
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -56,6 +57,7 @@ def fetch(pattern: str, missing: bool = True) -> list[tuple[str, Path]]:
     nothing returned unless all copies are there. Raises `Invalid` when nothing matches or the server refuses.
     """
     fs, path = _open(pattern)
+    fs.invalidate_cache()
     try:
         found = fs.glob(path, detail=True) if re.search(r"[*?\[]", path) else fs.find(path, detail=True)
         files = {name: info for name, info in found.items() if info["type"] == "file"}
@@ -115,6 +117,10 @@ class Remote:
                 for file in wanted:
                     _get(self.fs, f"{self.path}/{file}", self.root / file)
                     bar.advance()
+            if _CALLS in files and _CALLS not in wanted:
+                with tempfile.TemporaryDirectory() as folder:
+                    _get(self.fs, f"{self.path}/{_CALLS}", Path(folder) / _CALLS)
+                    _join_calls(self.root / _CALLS, Path(folder) / _CALLS)
         except OSError as error:
             raise StageFailed(f"{self.url}: cannot be read ({_why(error)})") from error
 
@@ -168,30 +174,30 @@ class Remote:
     def hold(self) -> Iterator[None]:
         """Hold the remote workspace for one run: a lock with signs of life.
 
-        Raises `StageFailed` while another machine holds it. Object stores cannot free a dead holder's lock, so one
-        without a sign of life for five minutes is taken over.
+        Raises `StageFailed` while another machine holds it, and at the end when another one took it over meanwhile.
+        Object stores cannot free a dead holder's lock, so one without a sign of life for five minutes is taken over.
         """
-        me = f"pid {os.getpid()} on {socket.gethostname()}"
-        lock = f"{self.path}/{_LOCK}"
-        self.fs.invalidate_cache()
-        if self.fs.exists(lock):
-            held = json.loads(self.fs.cat_file(lock))
-            if time.time() - held["at"] < _DEAD:
+        me = f"pid {os.getpid()} on {socket.gethostname()}, {uuid.uuid4().hex[:8]}"
+        self.fs.makedirs(self.path, exist_ok=True)
+        if not self._take(me):
+            held = self._holder()
+            if held is not None and time.time() - held["at"] < _DEAD:
                 raise StageFailed(
                     f"{self.url}: another run holds this workspace ({held['holder']}); wait for it or stop it. "
                     f"A dead run's lock is free after {_DEAD / 60:.0f} minutes"
                 )
-        over = threading.Event()
-
-        def beat() -> None:
-            self.fs.makedirs(self.path, exist_ok=True)
-            self.fs.pipe_file(lock, json.dumps({"holder": me, "at": time.time()}).encode())
+            self._beat(me)
+        over, lost = threading.Event(), threading.Event()
 
         def beats() -> None:
             while not over.wait(_BEAT):
-                beat()
+                with suppress(OSError):  # one sign of life may be missed
+                    held = self._holder()
+                    if held is not None and held["holder"] != me:
+                        return lost.set()
+                    self._beat(me)
+            return None
 
-        beat()
         thread = threading.Thread(target=beats, daemon=True)
         thread.start()
         try:
@@ -199,7 +205,51 @@ class Remote:
         finally:
             over.set()
             thread.join()
-            self.fs.rm_file(lock)
+            held = self._holder()
+            if held is not None and held["holder"] == me:
+                self.fs.rm_file(self._lock)
+        if lost.is_set() or held is None or held["holder"] != me:
+            raise StageFailed(f"{self.url}: another run took this workspace over while this one worked; look at both")
+
+    @property
+    def _lock(self) -> str:
+        return f"{self.path}/{_LOCK}"
+
+    def _note(self, me: str) -> bytes:
+        return json.dumps({"holder": me, "at": time.time()}).encode()
+
+    def _take(self, me: str) -> bool:
+        """Create the lock if there is none; in one step where the file system can."""
+        try:
+            self.fs.pipe_file(self._lock, self._note(me), mode="create")
+        except FileExistsError:
+            return False
+        except (NotImplementedError, TypeError, ValueError):
+            if self._holder() is not None:
+                return False
+            self._beat(me)
+        return True
+
+    def _beat(self, me: str) -> None:
+        self.fs.pipe_file(self._lock, self._note(me))
+
+    def _holder(self) -> dict[str, Any] | None:
+        self.fs.invalidate_cache()
+        try:
+            found: dict[str, Any] = json.loads(self.fs.cat_file(self._lock))
+        except FileNotFoundError:
+            return None
+        return found
+
+
+def _join_calls(here: Path, there: Path) -> None:
+    """Add the calls of another copy of the store that this one lacks: what was paid for on any machine stays."""
+    columns = "key,at,model,rubric,rubric_hash,round,outcome,content,tokens_in,tokens_out,estimated,cost"
+    with closing(sqlite3.connect(here)) as db:
+        db.execute("ATTACH ? AS other", (str(there),))
+        new = f"SELECT {columns} FROM other.calls EXCEPT SELECT {columns} FROM calls"  # noqa: S608
+        db.execute(f"INSERT INTO calls ({columns}) {new}")
+        db.commit()
 
 
 def _why(error: OSError) -> str:

@@ -66,26 +66,27 @@ class RayEngine:
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
             why = str(error).splitlines()[0]
             raise Invalid(f"--engine {self.address or 'ray'}: cannot start or join Ray ({why})") from error
-        self._ray, self._started = ray, True
-        self._check_shared()
+        self._started = True
+        self._check_shared(ray)
+        self._ray = ray
         return ray
 
     _started = False
 
-    def _check_shared(self) -> None:
+    def _check_shared(self, ray: Any) -> None:
         """Every node must see the workspace: it is where tasks read and write. Raises `Invalid` naming the node."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-        nodes = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         if self.address is None:
             return
         token = self.root.absolute() / f".seen-{uuid.uuid4().hex}"
         token.touch()
         try:
-            look = self._ray.remote(num_cpus=0)(_exists)
+            look = ray.remote(num_cpus=0)(_exists)
             for node in nodes:
                 strategy = On(node["NodeID"], soft=False)
-                if not self._ray.get(look.options(scheduling_strategy=strategy).remote(str(token))):
+                if not ray.get(look.options(scheduling_strategy=strategy).remote(str(token))):
                     raise Invalid(
                         f"the Ray node {node['NodeManagerAddress']} does not see {self.root}; "
                         "put the workspace on storage that every node mounts at the same path (docs/scale.md)"
@@ -130,7 +131,9 @@ class RayEngine:
     def close(self) -> None:
         """Leave the cluster; a local Ray stops."""
         if self._started:
-            self._ray.shutdown()
+            import ray
+
+            ray.shutdown()
         self._ray, self._started = None, False
 
 
