@@ -5,10 +5,10 @@ Every section's model stands beside its stage; this file only composes them, loa
 
 import difflib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from aquilamed.annotate import AnnotatorConfig
 from aquilamed.config import Config, Invalid
@@ -39,6 +39,7 @@ from aquilamed.prefer.subjective import SubjectiveConfig
 from aquilamed.sample.generate import SampleConfig
 from aquilamed.sources.dialogues import DialoguesConfig
 from aquilamed.sources.documents import DocumentsConfig
+from aquilamed.sources.licenses import license_table
 from aquilamed.train.align import AlignConfig
 from aquilamed.train.finetune import FinetuneConfig
 from aquilamed.train.pretrain import Stage1Config, Stage2Config
@@ -169,6 +170,11 @@ class Recipe(Config):
     """Evaluation."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
+
+    @model_validator(mode="after")
+    def _licenses(self) -> Self:
+        license_table(self)
+        return self
 
     def data_folder(self) -> Path:
         """`data_root`, found from the recipe's folder."""

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from aquilamed.records import Dialogue, Message, record_id
 from aquilamed.sources.forms import FORMS, FormName
 from aquilamed.sources.ingest import IngestConfig, Source, distinct_names, ingest
+from aquilamed.sources.licenses import UNKNOWN, License, find_license
 from aquilamed.sources.raw import Misfit, RawRecord
 from aquilamed.stage import Context, Result
 
@@ -32,6 +33,11 @@ class DialogueSource(Source):
     fields: dict[str, str] = Field(default_factory=dict)
     """Our name of a field → its name in the file, where it differs ({question: q, answer: a})."""
 
+    def terms(self) -> License:
+        """The licence that the recipe gives, else the one that the form's published set states."""
+        known = FORMS[self.form].published
+        return self.license or (find_license(known.license) if known else UNKNOWN)
+
 
 class DialoguesConfig(IngestConfig):
     """The sources of the SFT set."""
@@ -46,7 +52,7 @@ class DialoguesConfig(IngestConfig):
 
 
 def run(ctx: Context, config: DialoguesConfig) -> Result:
-    """Read every file of every source. Metrics: `per_source` (files, in, kept, dropped) and `bytes` on disk.
+    """Read every file of every source. Metrics: `per_source` (files, in, kept, dropped), `bytes` on disk, `licenses`.
 
     Raises:
         Invalid: no file, or more than `max_bad_share` of a source is unusable (with the first ten).
@@ -64,7 +70,7 @@ def to_dialogue(source: DialogueSource, raw: RawRecord) -> Dialogue:
     lang = source.lang or language(messages)
     turns = sum(m["role"] == "user" for m in messages)
     kind = f"{form.single if turns == 1 else 'multi_turn_QA'}_{lang}"
-    common = (record_id(source.name, raw.origin), source.name, source.license, raw.origin)
+    common = (record_id(source.name, raw.origin), source.name, source.terms().name, raw.origin)
     return Dialogue(*common, kind=kind, lang=lang, messages=messages)
 
 

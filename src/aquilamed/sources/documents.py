@@ -37,7 +37,7 @@ class DocumentsConfig(IngestConfig):
 
 
 def run(ctx: Context, config: DocumentsConfig) -> Result:
-    """Read every file of every source. Metrics: `per_source` (files, in, kept, dropped) and `bytes` on disk.
+    """Read every file of every source. Metrics: `per_source` (files, in, kept, dropped), `bytes` on disk, `licenses`.
 
     Raises:
         Invalid: no file, or more than `max_bad_share` of a source is unusable (with the first ten).
@@ -50,7 +50,7 @@ def to_document(source: DocumentSource, raw: RawRecord) -> Document:
     text = _text(raw.value, source.text).replace("\r\n", "\n").strip()
     if not text:
         raise Misfit("empty", "the text is empty")
-    return Document(record_id(source.name, raw.origin), source.name, source.license, raw.origin, text)
+    return Document(record_id(source.name, raw.origin), source.name, source.terms().name, raw.origin, text)
 
 
 def _text(value: Any, fields: str | list[str]) -> str:

@@ -17,6 +17,7 @@ from aquilamed.config import Config, Invalid
 from aquilamed.engine import Counts
 from aquilamed.records import Dialogue, Document, parts, record_id, to_frame, write_part
 from aquilamed.sources.files import BadRecord, Encoding, Format, RawRecord, Record, choose_format, read_records
+from aquilamed.sources.licenses import UNKNOWN, License, Licensed, of_sources, stated
 from aquilamed.sources.lines import COMPRESSION, Span, spans
 from aquilamed.sources.raw import Misfit, shown
 from aquilamed.stage import Context, Result
@@ -42,10 +43,15 @@ class Source(Config):
     """utf-8 or gb18030; auto decides per file."""
     columns: list[str] | None = None
     """Names of a CSV file's columns when it has no header line."""
-    license: str = "unknown"
-    """The licence as the source states it; kept in every record."""
+    license: Licensed | None = None
+    """The licence as the source states it, by name or as {name, url, redistribute}; its name stands in every record. null:
+    what is known of the form's published set, else unknown."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first so many records; null reads all."""
+
+    def terms(self) -> License:
+        """The licence of the source's records."""
+        return self.license or UNKNOWN
 
 
 class IngestConfig(Config):
@@ -97,7 +103,12 @@ def ingest(
         _check_share(ctx.out, config, number, source, found)
         per_source[source.name] = found
     seen = sum(found["in"] for found in per_source.values())
-    return Result({"per_source": per_source, "bytes": counts.get("bytes", 0)}, records_in=seen)
+    metrics = {
+        "per_source": per_source,
+        "bytes": counts.get("bytes", 0),
+        "licenses": stated(of_sources(sources)),
+    }
+    return Result(metrics, records_in=seen)
 
 
 def distinct_names(sources: Sequence[Source]) -> None:
@@ -220,7 +231,7 @@ def _records(task: Task) -> Iterator[Record]:
 def _blank(task: Task, bad: BadRecord) -> Document | Dialogue:
     """A dropped record in its kind's columns."""
     source = task.source
-    common = (record_id(source.name, bad.origin), source.name, source.license, bad.origin)
+    common = (record_id(source.name, bad.origin), source.name, source.terms().name, bad.origin)
     return (
         Document(*common, text=bad.raw) if task.kind is Document else Dialogue(*common, kind="", lang="", messages=[])
     )

@@ -17,6 +17,7 @@ from aquilamed.sources.forms import (
     sharegpt,
     smilechat,
 )
+from aquilamed.sources.forms.contract import Published
 
 FormName = Literal[
     "messages",
@@ -34,9 +35,11 @@ FormName = Literal[
 
 @dataclass(frozen=True)
 class Form:
-    """`parse` turns a raw value into messages or raises `Misfit`; `single` is the kind of its one-turn dialogues."""
+    """`parse` turns a raw value into messages or raises `Misfit`; `published` is what is known of the set, None for a
+    form that many sets share; `single` is the kind of its one-turn dialogues."""
 
     parse: Callable[[Any], list[Message]]
+    published: Published | None = None
     single: str = "single_turn_QA"
 
 
@@ -45,10 +48,10 @@ FORMS: dict[FormName, Form] = {
     "alpaca": Form(alpaca.parse),
     "qa": Form(qa.parse),
     "sharegpt": Form(sharegpt.parse),
-    "chinese_medical_dialogue": Form(chinese_medical_dialogue.parse),
-    "chatdoctor": Form(chatdoctor.parse),
-    "smilechat": Form(smilechat.parse),
-    "cmdd": Form(cmdd.parse),
-    "mts_dialog": Form(mts_dialog.parse),
-    "exam": Form(exam.parse, "single_turn_option"),
+    "chinese_medical_dialogue": Form(chinese_medical_dialogue.parse, chinese_medical_dialogue.PUBLISHED),
+    "chatdoctor": Form(chatdoctor.parse, chatdoctor.PUBLISHED),
+    "smilechat": Form(smilechat.parse, smilechat.PUBLISHED),
+    "cmdd": Form(cmdd.parse, cmdd.PUBLISHED),
+    "mts_dialog": Form(mts_dialog.parse, mts_dialog.PUBLISHED),
+    "exam": Form(exam.parse, single="single_turn_option"),
 }

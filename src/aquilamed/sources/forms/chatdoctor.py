@@ -4,7 +4,9 @@ there is an input, that alone is what the patient says."""
 from typing import Any
 
 from aquilamed.records import Message
-from aquilamed.sources.forms.contract import pair, text
+from aquilamed.sources.forms.contract import Published, pair, text
+
+PUBLISHED = Published("https://github.com/Kent0n-Li/ChatDoctor", license="research")
 
 
 def parse(value: Any) -> list[Message]:

@@ -4,7 +4,9 @@ opens the question."""
 from typing import Any
 
 from aquilamed.records import Message
-from aquilamed.sources.forms.contract import pair, text
+from aquilamed.sources.forms.contract import Published, pair, text
+
+PUBLISHED = Published("https://github.com/Toyhom/Chinese-medical-dialogue-data", license="MIT")
 
 _NOTHING = {"", "无", "-", "无。"}
 

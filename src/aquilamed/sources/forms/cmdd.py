@@ -4,8 +4,10 @@ where people send several short messages in a row."""
 from typing import Any
 
 from aquilamed.records import Message
-from aquilamed.sources.forms.contract import Role, items, join_turns, text
+from aquilamed.sources.forms.contract import Published, Role, items, join_turns, text
 from aquilamed.sources.raw import Misfit
+
+PUBLISHED = Published("https://github.com/alibaba-research/ChineseBLUE", license="Apache-2.0")
 
 ROLES: dict[str, Role] = {"患者": "user", "医生": "assistant"}
 

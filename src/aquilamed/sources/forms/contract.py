@@ -1,12 +1,22 @@
 """What the forms share: typed access to a raw value's fields, and turns made of who said what."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from aquilamed.records import Message
 from aquilamed.sources.raw import Misfit
 
 Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a form's published set: where it is described, its hub id ("" if none) and its licence as stated."""
+
+    homepage: str
+    hub: str = ""
+    license: str = "unknown"
 
 
 def text(value: Any, name: str, default: str | None = None) -> str:

@@ -7,8 +7,10 @@ import re
 from typing import Any
 
 from aquilamed.records import Message
-from aquilamed.sources.forms.contract import Role, join_turns, text
+from aquilamed.sources.forms.contract import Published, Role, join_turns, text
 from aquilamed.sources.raw import Misfit
+
+PUBLISHED = Published("https://github.com/abachaa/MTS-Dialog", license="CC-BY-4.0")
 
 _SPEAKER = re.compile(r"\s*([A-Za-z][A-Za-z_]{2,20}(?:[_ ]?\d)?)\s*:\s*(.*)", re.DOTALL)
 _PREFIXES: tuple[tuple[str, Role], ...] = (

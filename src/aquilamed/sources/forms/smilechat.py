@@ -4,8 +4,10 @@ have the last word."""
 from typing import Any
 
 from aquilamed.records import Message
-from aquilamed.sources.forms.contract import Role, items, join_turns, text
+from aquilamed.sources.forms.contract import Published, Role, items, join_turns, text
 from aquilamed.sources.raw import Misfit
+
+PUBLISHED = Published("https://github.com/qiuhuachuan/smile", license="CC0-1.0")
 
 ROLES: dict[str, Role] = {"client": "user", "counselor": "assistant"}
 
