@@ -10,6 +10,7 @@ import pytest
 
 from aquilamed.annotate import (
     ANSWER,
+    ASPECTS,
     COMPARE,
     COMPLEXITY,
     DOMAIN,
@@ -122,7 +123,8 @@ def test_swapping_the_answers_swaps_the_verdict(round: int) -> None:
     for a, b in itertools.product(ANSWERS.values(), repeat=2):
         both = [{"dialogue": DIALOGUE, "answer_a": x, "answer_b": y} for x, y in ((a, b), (b, a))]
         one, other = rater.annotate(COMPARE, both, round)
-        assert other.winner == swapped[one.winner]
+        for what in ("winner", *ASPECTS):
+            assert getattr(other, what) == swapped[getattr(one, what)]
         assert a != b or one.winner == "tie"
     for name, bad in ANSWERS.items():
         [verdict] = rater.annotate(COMPARE, [{"dialogue": DIALOGUE, "answer_a": GOOD, "answer_b": bad}], round)

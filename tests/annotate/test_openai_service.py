@@ -1,5 +1,6 @@
 """The service annotator against a real local HTTP server that misbehaves on demand."""
 
+import json
 import logging
 import os
 import signal
@@ -229,7 +230,8 @@ def test_a_missing_key_and_an_unreachable_budget_are_invalid(tmp_path: Path, mon
 
 @pytest.mark.parametrize("form", ["json_schema", "json_object", "none"])
 def test_the_response_format_is_asked_for(serve: Any, tmp_path: Path, form: str) -> None:
-    server = serve(lambda n, r: completion('{"analysis": "equal", "winner": "tie"}'))
+    names = ("fluency", "relevance", "completeness", "proficiency", "winner")
+    server = serve(lambda n, r: completion(json.dumps({"analysis": "equal", **dict.fromkeys(names, "tie")})))
     item = {"dialogue": "d", "answer_a": "a", "answer_b": "b"}
     [verdict] = opened(server, tmp_path, response_format=form).annotate(COMPARE, [item])
     assert verdict.winner == "tie"
@@ -237,7 +239,7 @@ def test_the_response_format_is_asked_for(serve: Any, tmp_path: Path, form: str)
     assert asked["type"] == form
     if form == "json_schema":
         schema = asked["json_schema"]["schema"]
-        assert schema["required"] == ["analysis", "winner"]
+        assert schema["required"] == ["analysis", *names]
         assert schema["additionalProperties"] is False
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from aquilamed.annotate import CallError, TurnScores, Verdict
+from aquilamed.annotate import ASPECTS, CallError, TurnScores, Verdict
 from aquilamed.evaluate import parity
-from aquilamed.evaluate.multiturn import ASPECTS, MultiturnConfig, _converse, summarise
+from aquilamed.evaluate.multiturn import MultiturnConfig, _converse, summarise
 from aquilamed.evaluate.pairwise import judge_pairs
 from aquilamed.records import Dialogue, Message
 
@@ -15,6 +15,11 @@ from aquilamed.records import Dialogue, Message
 def dialogue(*texts: str) -> Dialogue:
     messages: list[Message] = [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]  # type: ignore[typeddict-item]
     return Dialogue("d", "s", "l", "o", "single_turn_QA_en", "en", messages)
+
+
+def verdict(side: str) -> Verdict:
+    """One side better in everything."""
+    return Verdict(**dict.fromkeys((*ASPECTS, "winner"), side))  # type: ignore[arg-type]
 
 
 class Judge:
@@ -33,24 +38,24 @@ ITEMS = [dialogue("q", "ref"), dialogue("q", "ref")]
 
 
 def outcomes(rule: Any) -> list[str]:
-    return [o for o, _ in judge_pairs(Judge(rule), ITEMS, ["long answer", "x"], ["short", "longer"])]  # type: ignore[arg-type]
+    return [o for o, _, _ in judge_pairs(Judge(rule), ITEMS, ["long answer", "x"], ["short", "longer"])]  # type: ignore[arg-type]
 
 
 def test_a_judge_that_sees_the_answers_decides() -> None:
-    assert outcomes(lambda i: Verdict(winner="A" if len(i["answer_a"]) > len(i["answer_b"]) else "B")) == [
+    assert outcomes(lambda i: verdict("A" if len(i["answer_a"]) > len(i["answer_b"]) else "B")) == [
         "win",
         "loss",
     ]
-    assert outcomes(lambda i: Verdict(winner="tie")) == ["tie", "tie"]
+    assert outcomes(lambda i: verdict("tie")) == ["tie", "tie"]
 
 
 def test_a_judge_that_sees_the_order_only_ties() -> None:
-    assert outcomes(lambda i: Verdict(winner="A")) == ["tie", "tie"]
+    assert outcomes(lambda i: verdict("A")) == ["tie", "tie"]
 
 
 def test_a_failed_judgement_is_unscored_and_no_tie() -> None:
     def fails_backwards(item: dict[str, str]) -> Any:
-        return CallError("timeout", "60 s") if item["answer_b"] == "x" else Verdict(winner="A")
+        return CallError("timeout", "60 s") if item["answer_b"] == "x" else verdict("A")
 
     assert outcomes(fails_backwards) == ["tie", "unscored"]
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import tiny_model
-from aquilamed.annotate import Answer, CallError, Verdict
+from aquilamed.annotate import ASPECTS, Answer, CallError, Verdict
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.evaluate.tasks import BenchmarkConfig
 from aquilamed.prefer import objective, subjective
@@ -46,9 +46,11 @@ class Doctor:
         a, b = item["answer_a"], item["answer_b"]
         if "fails" in (a, b):
             return CallError("bad_json", "no object")
-        if "order" in (a, b):
-            return Verdict(winner="A")
-        return Verdict(winner="tie" if len(a) == len(b) else "A" if len(a) > len(b) else "B")
+        winner = "tie" if len(a) == len(b) else "A" if len(a) > len(b) else "B"
+        aspects = dict.fromkeys(ASPECTS, winner)
+        if "original worse" in (a, b):  # the judge weighs one aspect against two
+            aspects |= {"fluency": "A" if winner == "B" else "B", "relevance": "tie"}
+        return Verdict(**aspects | {"winner": "A" if "order" in (a, b) else winner})
 
     def statistics(self) -> dict[str, Any]:
         return {}
@@ -81,6 +83,12 @@ def test_subjective_pairs(tmp_path: Path) -> None:
     assert set(kept) == {"f:better", "f:worse"}
     assert kept["f:better"]["chosen"][0]["content"] == ANSWERS["better"]
     assert kept["f:worse"]["chosen"][0]["content"] == "original worse", "the original answer may win"
+    assert kept["f:better"]["margin"] == 1.0
+    assert kept["f:worse"]["margin"] == 0.25, "two aspects won, one lost, one tied, in both orders"
+    said = json.loads(kept["f:worse"]["verdicts"])
+    assert [s["order"] for s in said] == ["answer, original", "original, answer"]
+    assert {s["winner"] for s in said} == {"original"}
+    assert {s["fluency"] for s in said} == {"answer"}
     assert dropped == {
         "f:tie": "subjective.tie",
         "f:order": "subjective.order_disagreement",

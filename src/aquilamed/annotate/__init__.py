@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aquilamed.annotate.catalog import (
     ANSWER,
+    ASPECTS,
     COMPARE,
     COMPLEXITY,
     DOMAIN,
@@ -27,6 +28,7 @@ from aquilamed.progress import Progress
 
 __all__ = [
     "ANSWER",
+    "ASPECTS",
     "COMPARE",
     "COMPLEXITY",
     "DOMAIN",

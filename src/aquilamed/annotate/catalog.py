@@ -45,11 +45,21 @@ class Answer(_Reply):
     answer: str = Field(min_length=1)
 
 
+Choice = Literal["A", "B", "tie"]
+ASPECTS = ("fluency", "relevance", "completeness", "proficiency")
+"""What the paper judges answers on."""
+
+
 class Verdict(_Reply):
-    """Which of two answers is better (paper section 5); the analysis is asked for first, so that the winner follows."""
+    """Which of two answers is better (paper section 5). The analysis and the four aspects are asked for first, so that
+    the winner follows from them; the winner decides, the aspects say by how much."""
 
     analysis: str = ""
-    winner: Literal["A", "B", "tie"]
+    fluency: Choice
+    relevance: Choice
+    completeness: Choice
+    proficiency: Choice
+    winner: Choice
 
 
 class TurnScores(_Reply):

@@ -7,9 +7,8 @@ Odd rounds look at size, shared words and medical terms; even rounds at structur
 import math
 import re
 from collections.abc import Mapping
-from typing import Literal
 
-from aquilamed.annotate.catalog import Score1to6, TurnScores, Verdict
+from aquilamed.annotate.catalog import ASPECTS, Choice, Score1to6, TurnScores, Verdict
 from aquilamed.annotate.raters_text import compressed
 from aquilamed.annotate.terms import Text
 
@@ -59,13 +58,20 @@ def turn(item: Mapping[str, str], round: int) -> TurnScores:
 
 
 def compare(item: Mapping[str, str], round: int) -> Verdict:
-    """The answer with the higher sum of the four aspects; a tie within the margin."""
-    a = sum(_aspects(item["dialogue"], item["answer_a"], round).values())
-    b = sum(_aspects(item["dialogue"], item["answer_b"], round).values())
-    winner: Literal["A", "B", "tie"] = "tie"
-    if abs(a - b) >= _MARGIN:
-        winner = "A" if a > b else "B"
-    return Verdict(analysis=f"rules: A {a:.2f}, B {b:.2f} of 4", winner=winner)
+    """The answer with the higher sum of the four aspects; a tie within the margin, of which an aspect's is a quarter."""
+    a, b = (_aspects(item["dialogue"], item[name], round) for name in ("answer_a", "answer_b"))
+    whole_a, whole_b = sum(a.values()), sum(b.values())
+    return Verdict(
+        analysis=f"rules: A {whole_a:.2f}, B {whole_b:.2f} of 4",
+        **{name: _better(a[name], b[name], _MARGIN / 4) for name in ASPECTS},
+        winner=_better(whole_a, whole_b, _MARGIN),
+    )
+
+
+def _better(a: float, b: float, margin: float) -> Choice:
+    if abs(a - b) < margin:
+        return "tie"
+    return "A" if a > b else "B"
 
 
 def _scale(value: float, top: int) -> int:

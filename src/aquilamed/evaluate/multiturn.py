@@ -9,14 +9,12 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate import TURN, CallError
+from aquilamed.annotate import ASPECTS, TURN, CallError
 from aquilamed.config import Config
 from aquilamed.evaluate.contestants import Answers, ModelName, contestants, dialogue_text
 from aquilamed.evaluate.tasks import read_dialogues
 from aquilamed.records import Dialogue, Message, write_json, write_part
 from aquilamed.stage import Context, Result
-
-ASPECTS = ("fluency", "relevance", "completeness", "proficiency")
 
 
 class MultiturnConfig(Config):

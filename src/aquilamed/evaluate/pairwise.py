@@ -4,20 +4,21 @@ Every pair is judged in both orders; a win or a loss counts only when both verdi
 that failed leaves its pair *unscored*: it is no tie, and no part of the shares.
 """
 
+import json
 from collections import Counter
 from typing import Any
 
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate import COMPARE, Annotator, CallError
+from aquilamed.annotate import ASPECTS, COMPARE, Annotator, CallError
+from aquilamed.annotate.both_orders import BothOrders, compare_in_both_orders
 from aquilamed.config import Config
 from aquilamed.evaluate.contestants import Answers, ModelName, contestants, dialogue_text
 from aquilamed.evaluate.tasks import read_dialogues
 from aquilamed.records import Dialogue, write_json, write_part
 from aquilamed.stage import Context, Result
 
-SWAPPED = {"A": "B", "B": "A", "tie": "tie"}
 OUTCOMES = ("win", "tie", "loss", "unscored")
 
 
@@ -55,10 +56,11 @@ def run(ctx: Context, config: PairwiseConfig) -> Result:
                 if name == other or name not in answers or other not in answers:
                     continue
                 verdicts = judge_pairs(judge, items, answers[name], answers[other])
-                counts = Counter(outcome for outcome, _ in verdicts)
+                counts = Counter(outcome for outcome, _, _ in verdicts)
                 comparisons.append(
                     {"model": name, "against": other, "benchmark": benchmark.task, "n": len(items)}
                     | {o: counts[o] for o in OUTCOMES}
+                    | {"aspects": _aspects(verdicts)}
                 )
                 rows += [
                     {
@@ -69,13 +71,15 @@ def run(ctx: Context, config: PairwiseConfig) -> Result:
                         "question": d.messages[0]["content"],
                     }
                     | {"answer": mine, "other": theirs, "outcome": outcome, "detail": detail}
-                    for d, mine, theirs, (outcome, detail) in zip(
+                    | {"verdicts": json.dumps(said.as_said("answer", "other")) if said else None}
+                    for d, mine, theirs, (outcome, detail, said) in zip(
                         items, answers[name], answers[other], verdicts, strict=True
                     )
                 ]
     write_json(ctx.out / "results.json", comparisons)
     if rows:
-        write_part(ctx.out / "answers" / "part-00000.parquet", pl.DataFrame(rows))
+        table = pl.DataFrame(rows, schema_overrides={"verdicts": pl.String})
+        write_part(ctx.out / "answers" / "part-00000.parquet", table)
     return Result(
         {"judge": {"kind": judge.kind, "name": judge.name, "rubric": COMPARE.hash}, "comparisons": comparisons}
     )
@@ -83,22 +87,26 @@ def run(ctx: Context, config: PairwiseConfig) -> Result:
 
 def judge_pairs(
     judge: Annotator, items: list[Dialogue], answers: list[str], others: list[str]
-) -> list[tuple[str, str]]:
-    """(outcome for `answers`, detail) per item: win, loss, tie, or unscored with what failed."""
+) -> list[tuple[str, str, BothOrders | None]]:
+    """(outcome for `answers`, detail, what was said) per item: win, loss, tie, or unscored with what failed."""
     dialogues = [dialogue_text(d.messages[:1]) for d in items]
-    forward = [
-        {"dialogue": d, "answer_a": mine, "answer_b": theirs}
-        for d, mine, theirs in zip(dialogues, answers, others, strict=True)
-    ]
-    backward = [{"dialogue": f["dialogue"], "answer_a": f["answer_b"], "answer_b": f["answer_a"]} for f in forward]
-    outcomes = []
-    for first, second in zip(judge.annotate(COMPARE, forward), judge.annotate(COMPARE, backward), strict=True):
-        if isinstance(first, CallError) or isinstance(second, CallError):
-            failed = first if isinstance(first, CallError) else second
-            assert isinstance(failed, CallError)
-            outcomes.append(("unscored", f"{failed.kind}: {failed.detail}"))
+    judged: list[tuple[str, str, BothOrders | None]] = []
+    for said in compare_in_both_orders(judge, dialogues, answers, others):
+        if isinstance(said, CallError):
+            judged.append(("unscored", f"{said.kind}: {said.detail}", None))
             continue
-        one, two = first.winner, SWAPPED[second.winner]
-        outcome = {"A": "win", "B": "loss", "tie": "tie"}[one] if one == two else "tie"
-        outcomes.append((outcome, "" if one == two else f"the orders disagree: {one} then {two}"))
-    return outcomes
+        one, two = said.shown_first["winner"], said.shown_second["winner"]
+        judged.append((_outcome(said, "winner"), "" if one == two else f"the orders disagree: {one} then {two}", said))
+    return judged
+
+
+def _outcome(said: BothOrders, what: str) -> str:
+    side = said.both(what)
+    return "win" if side == "first" else "loss" if side == "second" else "tie"
+
+
+def _aspects(verdicts: list[tuple[str, str, BothOrders | None]]) -> dict[str, dict[str, int]]:
+    """Win, tie and loss per aspect, of the pairs that were scored."""
+    scored = [said for _, _, said in verdicts if said is not None]
+    counts = {aspect: Counter(_outcome(said, aspect) for said in scored) for aspect in ASPECTS}
+    return {aspect: {o: found[o] for o in ("win", "tie", "loss")} for aspect, found in counts.items()}

@@ -8,9 +8,14 @@ from aquilamed.records import PREFERENCE, REASON, to_schema, write_parts
 from aquilamed.stage import Context
 
 
-def write_pairs(ctx: Context, records: list[dict[str, Any]]) -> pl.DataFrame:
-    """Write preference records (with `reason` and `detail`, None for a pair) sorted by id; returns the kept pairs."""
-    schema = to_schema(PREFERENCE) | {name: pl.String for name, _ in REASON}
+def write_pairs(ctx: Context, records: list[dict[str, Any]], verdicts: bool = False) -> pl.DataFrame:
+    """Write preference records (with `reason` and `detail`, None for a pair) sorted by id; returns the kept pairs.
+
+    Args:
+        verdicts: the records also have a text column of this name: what the judge said in both orders, as JSON.
+    """
+    extra = ["verdicts"] if verdicts else []
+    schema = to_schema(PREFERENCE) | dict.fromkeys([*extra, *(name for name, _ in REASON)], pl.String())
     table = pl.DataFrame(records, schema=schema, orient="row").sort("id")
     kept = table.filter(pl.col("reason").is_null()).drop("reason", "detail")
     write_parts(ctx.out / "kept", kept)

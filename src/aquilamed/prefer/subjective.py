@@ -3,18 +3,22 @@
 A prompt of the SFT set is answered anew; a judge compares that answer with the original one on fluency, relevance,
 completeness and proficiency in medicine, in both orders. Where both orders name the same winner it is chosen and the other
 rejected; the original may win. Everything else is dropped with its reason: a tie, orders that disagree, a failed call.
+
+`margin` is (aspects won - aspects lost) / 4, the mean of both orders; `verdicts` holds what both orders said, as JSON.
 """
 
 import hashlib
+import json
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field
 
 from aquilamed.annotate import ANSWER, COMPARE, Annotator, CallError
+from aquilamed.annotate.both_orders import BothOrders, compare_in_both_orders
 from aquilamed.config import Config, StageFailed
 from aquilamed.evaluate.contestants import Answers, dialogue_text
-from aquilamed.instruct.rounds import mean
 from aquilamed.models import ModelConfig
 from aquilamed.prefer.pairs import write_pairs
 from aquilamed.records import Message, read_parts, record_id
@@ -41,7 +45,7 @@ def run(ctx: Context, config: SubjectiveConfig) -> Result:
     answers = _answer(ctx, config, judge, [r["prompt"] for r in rows])
     decided = _decide(judge, rows, answers)
     records = [_record(row, answer, outcome) for row, answer, outcome in zip(rows, answers, decided, strict=True)]
-    kept = write_pairs(ctx, records)
+    kept = write_pairs(ctx, records, verdicts=True)
     return Result(_metrics(judge, rows, decided, kept), records_in=len(rows))
 
 
@@ -73,48 +77,57 @@ def _answer(
     return [a if isinstance(a, CallError) else a.answer for a in answers]
 
 
-Outcome = tuple[Literal["original", "answer"] | None, str, str]
-"""(winner or None, reason, detail)"""
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a prompt: the winner with what was said of it, or the reason why there is none."""
+
+    winner: Literal["original", "answer"] | None = None
+    reason: str | None = None
+    detail: str | None = None
+    said: BothOrders | None = None
 
 
 def _decide(judge: Annotator, rows: list[dict[str, Any]], answers: list[str | CallError]) -> list[Outcome]:
     outcomes: list[Outcome | None] = []
-    forward: list[dict[str, str]] = []
+    dialogues, news, originals = [], [], []
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, CallError):
-            outcomes.append((None, "subjective.call_failed", f"answer: {answer.kind}: {answer.detail}"))
+            detail = f"answer: {answer.kind}: {answer.detail}"
+            outcomes.append(Outcome(reason="subjective.call_failed", detail=detail))
         elif not answer.strip():
-            outcomes.append((None, "subjective.empty_answer", "the new answer is empty"))
+            outcomes.append(Outcome(reason="subjective.empty_answer", detail="the new answer is empty"))
         elif answer.strip() == row["original"].strip():
-            outcomes.append((None, "subjective.identical", "the new answer is the original one"))
+            outcomes.append(Outcome(reason="subjective.identical", detail="the new answer is the original one"))
         else:
             outcomes.append(None)
-            forward.append({"dialogue": dialogue_text(row["prompt"]), "answer_a": answer, "answer_b": row["original"]})
-    backward = [f | {"answer_a": f["answer_b"], "answer_b": f["answer_a"]} for f in forward]
-    verdicts = zip(judge.annotate(COMPARE, forward), judge.annotate(COMPARE, backward), strict=True)
-    return [o if o is not None else _outcome(*next(verdicts)) for o in outcomes]
+            dialogues.append(dialogue_text(row["prompt"]))
+            news.append(answer)
+            originals.append(row["original"])
+    said = iter(compare_in_both_orders(judge, dialogues, news, originals))
+    return [o if o is not None else _outcome(next(said)) for o in outcomes]
 
 
-def _outcome(first: Any, second: Any) -> Outcome:
-    for verdict in (first, second):
-        if isinstance(verdict, CallError):
-            return None, "subjective.call_failed", f"judge: {verdict.kind}: {verdict.detail}"
-    one = {"A": "answer", "B": "original", "tie": "tie"}[first.winner]
-    two = {"A": "original", "B": "answer", "tie": "tie"}[second.winner]
-    if one != two:
-        return None, "subjective.order_disagreement", f"{one} in the first order, {two} in the second"
-    if one == "answer":
-        return "answer", "", ""
-    if one == "original":
-        return "original", "", ""
-    return None, "subjective.tie", "a tie in both orders"
+def _outcome(said: BothOrders | CallError) -> Outcome:
+    if isinstance(said, CallError):
+        return Outcome(reason="subjective.call_failed", detail=f"judge: {said.kind}: {said.detail}")
+    side = said.both()
+    if side == "tie":
+        return Outcome(reason="subjective.tie", detail="a tie in both orders", said=said)
+    if side is None:
+        names = {"first": "answer", "second": "original", "tie": "tie"}
+        one, two = (names[order["winner"]] for order in (said.shown_first, said.shown_second))
+        detail = f"{one} in the first order, {two} in the second"
+        return Outcome(reason="subjective.order_disagreement", detail=detail, said=said)
+    return Outcome("answer" if side == "first" else "original", said=said)
 
 
 def _record(row: dict[str, Any], answer: str | CallError, outcome: Outcome) -> dict[str, Any]:
-    winner, reason, detail = outcome
     new = [{"role": "assistant", "content": "" if isinstance(answer, CallError) else answer}]
     original = [{"role": "assistant", "content": row["original"]}]
-    chosen, rejected = (original, new) if winner == "original" else (new, original)
+    chosen, rejected = (original, new) if outcome.winner == "original" else (new, original)
+    margin = 0.0
+    if outcome.winner and outcome.said:
+        margin = outcome.said.margin("first" if outcome.winner == "answer" else "second")
     return {
         "id": record_id("subjective", row["id"]),
         "source": row["source"],
@@ -125,26 +138,30 @@ def _record(row: dict[str, Any], answer: str | CallError, outcome: Outcome) -> d
         "prompt": row["prompt"],
         "chosen": chosen,
         "rejected": rejected,
-        "margin": 1.0 if winner else 0.0,  # a verdict without scores: one step between winner and loser
-        "reason": reason or None,
-        "detail": detail or None,
+        "margin": margin,
+        "verdicts": json.dumps(outcome.said.as_said("answer", "original")) if outcome.said else None,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
     }
 
 
 def _metrics(
     judge: Annotator, rows: list[dict[str, Any]], decided: list[Outcome], kept: pl.DataFrame
 ) -> dict[str, Any]:
-    lengths = [(len(c[0]["content"]), len(r[0]["content"])) for c, r in kept.select("chosen", "rejected").iter_rows()]
     return {
         "judge": {"kind": judge.kind, "name": judge.name, "rubric": COMPARE.hash, **judge.statistics()},
         "prompts": len(rows),
         "pairs": kept.height,
-        "original_wins": sum(d[0] == "original" for d in decided),
-        "answer_wins": sum(d[0] == "answer" for d in decided),
-        "order_disagreement": sum(d[1] == "subjective.order_disagreement" for d in decided),
-        "length": {
-            "chosen_mean": mean([float(c) for c, _ in lengths]),
-            "rejected_mean": mean([float(r) for _, r in lengths]),
-            "chosen_longer_share": mean([float(c > r) for c, r in lengths]),
-        },
+        "original_wins": sum(d.winner == "original" for d in decided),
+        "answer_wins": sum(d.winner == "answer" for d in decided),
+        "order_disagreement": sum(d.reason == "subjective.order_disagreement" for d in decided),
+        "first_shown_wins": _first_shown(decided),
     }
+
+
+def _first_shown(decided: list[Outcome]) -> float | None:
+    """Share of decided verdicts that went to the answer shown first: 0.5 for a judge without a bias for a position."""
+    said = [o.said for o in decided if o.said]
+    firsts = [s.shown_first["winner"] == "first" for s in said if s.shown_first["winner"] != "tie"]
+    firsts += [s.shown_second["winner"] == "second" for s in said if s.shown_second["winner"] != "tie"]
+    return round(sum(firsts) / len(firsts), 4) if firsts else None
