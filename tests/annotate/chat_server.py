@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = tuple[int, dict[str, str], Any]
+CUT = 0
+"""As a reply's status: the connection breaks."""
 
 
 def completion(content: str | None, finish: str = "stop", usage: bool = True, refusal: str | None = None) -> Reply:
@@ -35,16 +37,21 @@ class Server:
         self.plan = plan
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        lock, server = threading.Lock(), self
+        self.lock, server = threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer(server.get(self.path))
+
             def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                with lock:
-                    number = len(server.requests)
-                    server.requests.append(request)
-                    server.headers.append(dict(self.headers))
-                status, headers, body = server.plan(number, request)
+                data = self.rfile.read(int(self.headers["content-length"]))
+                self.answer(server.post(self.path, dict(self.headers), data))
+
+            def answer(self, reply: Reply) -> None:
+                status, headers, body = reply
+                if status == CUT:  # the connection breaks before an answer
+                    self.close_connection = True
+                    return
                 data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
                 try:
                     self.send_response(status)
@@ -62,6 +69,19 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def get(self, path: str) -> Reply:
+        """The answer to a GET: this server has none."""
+        return 404, {}, {"error": {"message": f"no {path}"}}
+
+    def post(self, path: str, headers: dict[str, str], data: bytes) -> Reply:
+        """The answer to a POST: the plan's."""
+        request = json.loads(data)
+        with self.lock:
+            number = len(self.requests)
+            self.requests.append(request)
+            self.headers.append(headers)
+        return self.plan(number, request)
 
     @property
     def url(self) -> str:

@@ -169,7 +169,7 @@ def test_equal_items_are_sent_once_and_concurrency_is_bounded(serve: Any, tmp_pa
 
 def test_the_budget_stops_the_run_and_a_higher_one_goes_on(serve: Any, tmp_path: Path) -> None:
     server = serve(good)
-    prices = {"price_in": 10.0, "price_out": 100.0, "concurrency": 1}  # 0.002 a call
+    prices = {"prices": {"judge": {"input": 10.0, "output": 100.0}}, "concurrency": 1}  # 0.002 a call
     with pytest.raises(StageFailed, match=r"budget of 0.005 is spent \(0.0060.*raise annotator.budget"):
         opened(server, tmp_path, budget=0.005, **prices).annotate(DOMAIN, items(10))
     assert len(server.requests) == 3
@@ -222,8 +222,8 @@ def test_a_missing_key_and_an_unreachable_budget_are_invalid(tmp_path: Path, mon
     asked = AnnotatorConfig(kind="openai", model="judge", api_key_env="TEST_JUDGE_KEY")
     with pytest.raises(Invalid, match="TEST_JUDGE_KEY is not set"):
         open_annotator(asked, tmp_path, Progress(quiet=True))
-    with pytest.raises(ValidationError, match="price_in"):
-        AnnotatorConfig(budget=1.0)
+    with pytest.raises(ValidationError, match=r"needs a price of .judge."):
+        AnnotatorConfig(kind="openai", model="judge", budget=1.0)
     with pytest.raises(ValidationError, match="model"):
         AnnotatorConfig(kind="openai")
 

@@ -17,7 +17,7 @@ from aquilamed.annotate import (
     Verdict,
     domain_rubric,
 )
-from aquilamed.annotate.contract import choices, clip
+from aquilamed.annotate.contract import Price, choices, clip
 from aquilamed.annotate.parse import parse
 from aquilamed.config import Invalid
 
@@ -100,6 +100,9 @@ def test_another_domain_is_a_parameter() -> None:
 
 
 def test_the_identity_leaves_out_what_cannot_change_answers() -> None:
-    one, other = AnnotatorConfig(), AnnotatorConfig(concurrency=99, timeout=1, price_in=3, budget=2)
+    one, other = (
+        AnnotatorConfig(),
+        AnnotatorConfig(concurrency=99, timeout=1, prices={"x": Price(input=3, output=4)}, budget=2, mode="chat"),
+    )
     assert one.identity() == other.identity()
     assert len(one.identity()["texts"]) == 32

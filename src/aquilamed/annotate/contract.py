@@ -17,6 +17,17 @@ T = TypeVar("T", bound=BaseModel)
 _FOLDER = Path(__file__).parent
 
 
+class Price(Config):
+    """What a model costs per million tokens."""
+
+    input: float = Field(ge=0)
+    """Of a million prompt tokens."""
+    output: float = Field(ge=0)
+    """Of a million answer tokens."""
+    batch_discount: float = Field(default=0.5, ge=0, le=1)
+    """The share of the price that a batch saves."""
+
+
 class AnnotatorConfig(Config):
     """Who judges: rules ("offline"), an OpenAI-compatible service ("openai") or a local model ("local")."""
 
@@ -26,6 +37,8 @@ class AnnotatorConfig(Config):
     """The service's model name, or the local model's path or hub name; unused offline."""
     base_url: str = "https://api.openai.com/v1"
     """Where the service listens; another address with the same model finds the same stored answers."""
+    mode: Literal["chat", "batch"] = "chat"
+    """How a service is asked: call by call, or by its Batch API (slower, usually at half the price; same stored answers)."""
     api_key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; the key itself is never written anywhere."""
     temperature: float = Field(default=0.7, ge=0, le=2)
@@ -48,26 +61,33 @@ class AnnotatorConfig(Config):
     """Seconds before the first of those retries; doubled for each further one, with jitter, at most a minute."""
     give_up_after: int = Field(default=50, ge=1)
     """Items in a row that may fail after all retries before the stage stops, because the service is down."""
-    price_in: float = Field(default=0.0, ge=0)
-    """Price of a million prompt tokens."""
-    price_out: float = Field(default=0.0, ge=0)
-    """Price of a million answer tokens."""
+    batch_requests: int = Field(default=50_000, ge=1, le=50_000)
+    """Most requests of one batch; lower it where a service limits the tokens that may wait."""
+    poll: float = Field(default=30.0, gt=0)
+    """Seconds between two looks at a running batch."""
+    prices: dict[str, Price] = {}
+    """Prices by model name; a model that is not named here has no known cost."""
+    currency: str = "USD"
+    """The prices' and the budget's currency, for display."""
     budget: float | None = Field(default=None, gt=0)
-    """The most this workspace may spend on calls, in the prices' currency; none means no limit."""
+    """The most this workspace may spend on calls; none means no limit."""
     batch_size: int = Field(default=8, ge=1)
     """Items that a local model judges at a time."""
 
     volatile: ClassVar[frozenset[str]] = frozenset(
         {
             "base_url",
+            "mode",
             "api_key_env",
             "concurrency",
             "timeout",
             "retries",
             "backoff",
             "give_up_after",
-            "price_in",
-            "price_out",
+            "batch_requests",
+            "poll",
+            "prices",
+            "currency",
             "budget",
             "batch_size",
         }
@@ -77,9 +97,29 @@ class AnnotatorConfig(Config):
     def _complete(self) -> Self:
         if self.kind != "offline" and not self.model:
             raise ValueError(f"annotator.model is needed for kind {self.kind!r}")
-        if self.budget is not None and not (self.price_in or self.price_out):
-            raise ValueError("annotator.budget needs annotator.price_in or price_out, or it could never be reached")
+        if self.mode == "batch" and self.kind != "openai":
+            raise ValueError(f"annotator.mode: batch is for kind 'openai', not {self.kind!r}")
+        if (
+            self.budget is not None
+            and self.kind == "openai"
+            and not (self.price and self.price.input + self.price.output)
+        ):
+            raise ValueError(
+                f"annotator.budget needs a price of {self.model!r} in annotator.prices, or it is never reached"
+            )
         return self
+
+    @property
+    def price(self) -> Price | None:
+        """The model's row of `prices`."""
+        return self.prices.get(self.model)
+
+    def cost(self, tokens_in: float, tokens_out: float, batch: bool) -> float | None:
+        """What so many tokens cost; None for a model without a price."""
+        if self.price is None:
+            return None
+        full = (tokens_in * self.price.input + tokens_out * self.price.output) / 1e6
+        return full * (1 - self.price.batch_discount) if batch else full
 
     def identity(self) -> dict[str, Any]:
         """The values that decide the answers; a rubric's or a term list's text is one of them."""
@@ -103,7 +143,7 @@ class CallError:
     """What stands where an answer is missing; never replaced by a score.
 
     `kind`: http_<status>, timeout, connection, bad_json, bad_schema, refused, truncated, too_long, undecided,
-    unsupported, budget.
+    unsupported, budget, batch_expired, batch_cancelled, batch_failed, batch_missing.
     """
 
     kind: str
@@ -206,5 +246,8 @@ class Annotator(Protocol):
         ...
 
     def statistics(self) -> dict[str, Any]:
-        """calls, cached, errors (by kind), tokens_in, tokens_out, cost, rubrics (name → hash) since it was opened."""
+        """calls, cached, errors (by kind), tokens_in, tokens_out, cost, rubrics (name → hash) since it was opened.
+
+        `cost` is None for a service's model without a price in `annotator.prices`.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Annotating through an OpenAI-compatible service: bounded concurrency, retries, call store, budget.
+"""Annotating through an OpenAI-compatible service: chat or batches, retries, call store, budget.
 
 What may go wrong with one call is that item's `CallError`; what would go wrong with every call (a wrong key, a service
 that is down, a budget that is spent) stops the stage, with all paid answers kept for the next run.
@@ -8,19 +8,24 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aquilamed.annotate.batches import Batches, Request
 from aquilamed.annotate.contract import AnnotatorConfig, CallError, Rubric, T
+from aquilamed.annotate.estimate import answer_tokens, measured, text_tokens
 from aquilamed.annotate.parse import parse
-from aquilamed.annotate.service import Message, Service
-from aquilamed.annotate.store import ANSWERED, CallStore, Question, Usage
+from aquilamed.annotate.service import RETRIED, Message, Service, most_in
+from aquilamed.annotate.store import ANSWERED, BatchCall, CallStore, Question, Usage
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.progress import Bar, Progress
 from aquilamed.records import digest
 
 # These parameters decide an answer; the address, the prices and the retries do not.
 _PARAMETERS = ("model", "temperature", "max_tokens", "max_chars", "response_format")
+# What a batch's request may have come back with so that asking once more may help.
+_ASKED_AGAIN = {"batch_expired", "batch_missing", *(f"http_{status}" for status in RETRIED)}
 
 
 class OpenAIAnnotator:
@@ -40,6 +45,7 @@ class OpenAIAnnotator:
         self.store = CallStore(root / "calls.sqlite")
         self.calls = self.cached = self.tokens_in = self.tokens_out = 0
         self.cost = 0.0
+        self.batches = Batches(self.service, self.store, config, progress)
         self.errors: Counter[str] = Counter()
         self.rubrics: dict[str, str] = {}
 
@@ -64,7 +70,7 @@ class OpenAIAnnotator:
             "errors": dict(sorted(self.errors.items())),
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
-            "cost": round(self.cost, 6),
+            "cost": None if self.config.price is None else round(self.cost, 6),
             "rubrics": dict(sorted(self.rubrics.items())),
         }
 
@@ -77,10 +83,23 @@ class OpenAIAnnotator:
     def record(self, question: Question, outcome: str, content: str, usage: Usage) -> None:
         """Commit a call and count it."""
         self.store.add(question, outcome, content, usage)
+        self.count(usage)
+
+    def count(self, usage: Usage) -> None:
+        """Count a call that came back."""
         self.calls += 1
         self.tokens_in += usage.tokens_in
         self.tokens_out += usage.tokens_out
         self.cost += usage.cost
+
+
+@dataclass
+class _Waiting:
+    """A question that no stored answer settles yet."""
+
+    prompt: str
+    question: Question
+    messages: list[Message]
 
 
 class _Run:
@@ -91,43 +110,127 @@ class _Run:
         self.answers: dict[str, Any] = {}
         self.stop: str | None = None
         self.failed_in_a_row = 0
-        self.spent = owner.store.spent()
+        self.spent = 0.0
+        self.answered = owner.store.answered(owner.config.model)
 
     async def all(self, bar: Bar) -> dict[str, Any]:
-        """Answers by prompt. Workers finish the calls in flight before they heed `stop`: those are paid for."""
-        waiting = iter(self.prompts)
-
-        async def worker() -> None:
-            for prompt in waiting:
-                if self.stop is not None:
-                    return
-                self.answers[prompt] = await self._one(prompt)
-                bar.advance()
-
-        async with self.owner.service, asyncio.TaskGroup() as group:
-            for _ in range(min(self.owner.config.concurrency, len(self.prompts))):
-                group.create_task(worker())
+        """Answers by prompt: stored ones, those of batches that an earlier run sent, then what is still to be asked."""
+        owner = self.owner
+        waiting = self._unsettled(bar)
+        async with owner.service:
+            if waiting and owner.store.open_batches(owner.batches.address):
+                await owner.batches.collect({w.question.key for w in waiting}, bar)
+                waiting = self._unsettled(bar)
+            self.spent = owner.store.spent()
+            await (self._by_batch(waiting, bar) if owner.config.mode == "batch" else self._by_chat(waiting, bar))
         return self.answers
 
-    async def _one(self, prompt: str) -> Any:
-        question = self.owner.question(self.rubric, prompt, self.round)
-        for content in self.owner.store.answers(question.key):
-            answer = parse(content, self.rubric.schema)
-            if not isinstance(answer, CallError):
+    def _unsettled(self, bar: Bar) -> list[_Waiting]:
+        """The questions without a valid stored answer; the others' answers are taken."""
+        waiting = []
+        for prompt in self.prompts:
+            if prompt in self.answers:
+                continue
+            question = self.owner.question(self.rubric, prompt, self.round)
+            stored = (parse(c, self.rubric.schema, prompt) for c in self.owner.store.answers(question.key))
+            answer = next((a for a in stored if not isinstance(a, CallError)), None)
+            if answer is None:
+                waiting.append(_Waiting(prompt, question, [{"role": "user", "content": prompt}]))
+            else:
+                self.answers[prompt] = answer
                 self.owner.cached += 1
-                return answer
-        messages: list[Message] = [{"role": "user", "content": prompt}]
-        answer, content = await self._ask(question, messages)
-        if isinstance(answer, CallError) and answer.kind in ("bad_json", "bad_schema") and self.owner.config.repair:
-            repair = (
-                f"That answer cannot be used ({answer.detail}). Give the same judgement again as one JSON object and "
-                f"nothing else, of this form: {self.rubric.form()}"
-            )
-            messages += [{"role": "assistant", "content": content}, {"role": "user", "content": repair}]
-            answer, _ = await self._ask(question, messages)
-        return answer
+        bar.advance(max(0, len(self.answers) - bar.count))
+        return waiting
 
-    async def _ask(self, question: Question, messages: list[Message]) -> tuple[Any, str]:
+    async def _by_chat(self, waiting: list[_Waiting], bar: Bar) -> None:
+        """Workers finish the calls in flight before they heed `stop`: those are paid for."""
+        queue = iter(waiting)
+
+        async def worker() -> None:
+            for one in queue:
+                if self.stop is not None:
+                    return
+                answer, content = await self._ask(one)
+                if self._repairable(answer):
+                    self._ask_for_repair(one, answer, content)
+                    answer, _ = await self._ask(one)
+                self.answers[one.prompt] = answer
+                bar.advance()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self.owner.config.concurrency, len(waiting))):
+                group.create_task(worker())
+
+    async def _by_batch(self, waiting: list[_Waiting], bar: Bar) -> None:
+        """Everything in one go; then, in a second one, repairs and what did not come back."""
+        batches = self.owner.batches
+        for last in (False, True):
+            requests = [self._request(w) for w in waiting]
+            if not requests or not self._affordable(sum(r.estimate for r in requests), len(requests)):
+                return
+            batches.ended.clear()
+            await batches.send(requests)
+            came = await batches.collect({w.question.key for w in waiting}, bar)
+            again = []
+            for one in waiting:
+                back = came[one.question.key]
+                self.owner.count(back.usage)
+                self.spent = self.owner.store.spent()
+                answer = CallError(back.outcome, back.content)
+                if back.outcome == ANSWERED:
+                    answer = parse(back.content, self.rubric.schema, one.prompt)
+                if not last and self._repairable(answer):
+                    self._ask_for_repair(one, answer, back.content)
+                    again.append(one)
+                elif not last and back.outcome in _ASKED_AGAIN:
+                    again.append(one)
+                else:
+                    self.answers[one.prompt] = answer
+                    self._heed(answer)
+            bar.advance(max(0, len(self.answers) - bar.count))
+            if batches.ended:
+                how = "; ".join(f"batch {batch} {end}" for batch, end in batches.ended.items())
+                self.stop = (
+                    f"{how}; what came back is stored: run again to send the rest (token_limit_exceeded: lower "
+                    "annotator.batch_requests)"
+                )
+            if self.stop is not None:
+                return
+            waiting = again
+
+    def _request(self, one: _Waiting) -> Request:
+        """The batch's request for a question, with its expected cost."""
+        config = self.owner.config
+        known = measured(self.answered.get(self.rubric.hash))
+        tokens_in = sum(text_tokens(m["content"]) for m in one.messages)
+        tokens_out = known.tokens_out if known else answer_tokens(self.rubric.schema, config.max_tokens)
+        call = BatchCall(one.question, most_in(one.messages))
+        body = self.owner.service.request(one.messages, self.rubric.schema)
+        return Request(call, body, config.cost(tokens_in, tokens_out, batch=True) or 0.0)
+
+    def _affordable(self, estimate: float, requests: int) -> bool:
+        """Whether the budget allows a batch; `stop` says why not."""
+        config = self.owner.config
+        if config.budget is None or self.spent + estimate <= config.budget:
+            return True
+        self.stop = (
+            f"{requests:,} requests would cost about {estimate:.4g} {config.currency}, but of the budget of "
+            f"{config.budget:g} {self.spent:.4g} is spent or waiting in batches; nothing was sent: raise annotator.budget "
+            "or lower what this stage asks"
+        )
+        return False
+
+    def _repairable(self, answer: Any) -> bool:
+        return isinstance(answer, CallError) and answer.kind in ("bad_json", "bad_schema") and self.owner.config.repair
+
+    def _ask_for_repair(self, one: _Waiting, problem: CallError, content: str) -> None:
+        repair = (
+            f"That answer cannot be used ({problem.detail}). Give the same judgement again as one JSON object and "
+            f"nothing else, of this form: {self.rubric.form()}"
+        )
+        one.messages += [{"role": "assistant", "content": content}, {"role": "user", "content": repair}]
+
+    async def _ask(self, one: _Waiting) -> tuple[Any, str]:
         """One call with its retries; returns the answer and the raw content."""
         config = self.owner.config
         if self.stop is None and config.budget is not None and self.spent >= config.budget:
@@ -137,25 +240,30 @@ class _Run:
             )
         if self.stop is not None:
             return CallError("budget" if config.budget is not None else "stopped", self.stop), ""
-        reply = await self.owner.service.ask(messages, self.rubric.schema)
+        reply = await self.owner.service.ask(one.messages, self.rubric.schema)
         if isinstance(reply, CallError):
-            self.owner.record(question, reply.kind, reply.detail, Usage())
+            self.owner.record(one.question, reply.kind, reply.detail, Usage())
             self._failed(reply)
             return reply, ""
         self.failed_in_a_row = 0
         self.spent += reply.usage.cost
-        self.owner.record(question, reply.error.kind if reply.error else ANSWERED, reply.content, reply.usage)
-        return reply.error or parse(reply.content, self.rubric.schema), reply.content
+        self.owner.record(one.question, reply.error.kind if reply.error else ANSWERED, reply.content, reply.usage)
+        return reply.error or parse(reply.content, self.rubric.schema, one.prompt), reply.content
+
+    def _heed(self, answer: Any) -> None:
+        """Stop for an error that every call will have."""
+        config = self.owner.config
+        if isinstance(answer, CallError) and answer.kind in ("http_401", "http_403", "http_404"):
+            self.stop = (
+                f"{config.base_url} refuses the call ({answer.kind}: {answer.detail}); check annotator.model, "
+                f"annotator.base_url and the key in the environment variable {config.api_key_env}"
+            )
 
     def _failed(self, error: CallError) -> None:
         self.failed_in_a_row += 1
         config = self.owner.config
-        if error.kind in ("http_401", "http_403", "http_404"):
-            self.stop = (
-                f"{config.base_url} refuses the call ({error.kind}: {error.detail}); check annotator.model, "
-                f"annotator.base_url and the key in the environment variable {config.api_key_env}"
-            )
-        elif self.failed_in_a_row >= config.give_up_after:
+        self._heed(error)
+        if self.stop is None and self.failed_in_a_row >= config.give_up_after:
             self.stop = (
                 f"{self.failed_in_a_row} calls in a row failed at {config.base_url}, lastly with {error.kind} "
                 f"({error.detail}); all answers are stored: run again when the service works"

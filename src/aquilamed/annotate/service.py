@@ -2,17 +2,19 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict, TypeVar
 
 from pydantic import BaseModel
 
 from aquilamed.annotate.contract import AnnotatorConfig, CallError
 from aquilamed.annotate.store import Usage
 
-_RETRIED = {408, 409, 429, 500, 502, 503, 504}
+RETRIED = {408, 409, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 60.0
+R = TypeVar("R")
 
 
 class Message(TypedDict):
@@ -55,40 +57,48 @@ class Service:
         await self._client.close()
 
     async def ask(self, messages: list[Message], schema: type[BaseModel]) -> Reply | CallError:
-        """Send a dialogue, again after failures that may pass. `CallError` when the last attempt fails too."""
+        """Send a dialogue. `CallError` when the last attempt fails too."""
+        request = self.request(messages, schema)
+        completion = await self.call(lambda client: client.chat.completions.create(**request))
+        return completion if isinstance(completion, CallError) else self.reply(completion, most_in(messages))
+
+    async def call(self, send: Callable[[Any], Awaitable[R]], seconds: float | None = None) -> R | CallError:
+        """Send a request with the client, again after failures that may pass.
+
+        Args:
+            seconds: how long one attempt may take; `config.timeout` when None.
+        """
         attempt = 0
         while True:
-            outcome, retry_after = await self._attempt(messages, schema)
-            if isinstance(outcome, Reply) or retry_after is None or attempt >= self.config.retries:
+            outcome, retry_after = await self._attempt(send, seconds or self.config.timeout)
+            if retry_after is None or attempt >= self.config.retries:
                 return outcome
             backoff = min(self.config.backoff * 2**attempt, _LONGEST_WAIT)
             await asyncio.sleep(max(retry_after, backoff * self._jitter.uniform(0.5, 1.0)))
             attempt += 1
 
-    async def _attempt(
-        self, messages: list[Message], schema: type[BaseModel]
-    ) -> tuple[Reply | CallError, float | None]:
+    async def _attempt(self, send: Callable[[Any], Awaitable[R]], seconds: float) -> tuple[R | CallError, float | None]:
         """One attempt, and the least seconds to wait before the next (None: another one is pointless)."""
         import openai
 
         try:
             # The client's own time-out restarts with every byte; a service that trickles would never end.
-            async with asyncio.timeout(self.config.timeout):
-                completion = await self._client.chat.completions.create(**self._request(messages, schema))
+            async with asyncio.timeout(seconds):
+                return await send(self._client), None
         except (openai.APITimeoutError, TimeoutError):
-            return CallError("timeout", f"no answer within {self.config.timeout:g} s"), 0.0
+            return CallError("timeout", f"no answer within {seconds:g} s"), 0.0
         except openai.APIConnectionError as error:
             return CallError("connection", self._safe(str(error.__cause__ or error))), 0.0
         except openai.APIStatusError as error:
             # An error's body may quote the request or the key: only the status is passed on.
             detail = f"the service answered with status {error.status_code}"
             wait = _retry_after(error.response.headers.get("retry-after"))
-            return CallError(f"http_{error.status_code}", detail), wait if error.status_code in _RETRIED else None
+            return CallError(f"http_{error.status_code}", detail), wait if error.status_code in RETRIED else None
         except (openai.OpenAIError, ValueError) as error:
             return CallError("bad_json", self._safe(f"the service's response is not valid ({error})")), 0.0
-        return self._reply(completion, messages), None
 
-    def _request(self, messages: list[Message], schema: type[BaseModel]) -> dict[str, Any]:
+    def request(self, messages: list[Message], schema: type[BaseModel]) -> dict[str, Any]:
+        """The body of a call."""
         config = self.config
         request: dict[str, Any] = {
             "model": config.model,
@@ -103,11 +113,16 @@ class Service:
             request["response_format"] = {"type": "json_schema", "json_schema": form}
         return request
 
-    def _reply(self, completion: Any, messages: list[Message]) -> Reply:
+    def reply(self, completion: Any, most_in: int, batch: bool = False) -> Reply:
+        """What a completion says and cost.
+
+        Args:
+            most_in: the prompt's tokens at most, for a service that does not tell.
+        """
         choices = getattr(completion, "choices", None) or []
         message = choices[0].message if choices else None
         content = str(getattr(message, "content", None) or "")
-        usage = self._usage(getattr(completion, "usage", None), messages, content)
+        usage = self._usage(getattr(completion, "usage", None), most_in, content, batch)
         refusal = getattr(message, "refusal", None)
         reason = choices[0].finish_reason if choices else None
         if message is None:
@@ -120,20 +135,21 @@ class Service:
             return Reply(detail, usage, CallError("truncated", detail))
         return Reply(content, usage)
 
-    def _usage(self, reported: Any, messages: list[Message], content: str) -> Usage:
+    def _usage(self, reported: Any, most_in: int, content: str, batch: bool) -> Usage:
         tokens_in, tokens_out = getattr(reported, "prompt_tokens", None), getattr(reported, "completion_tokens", None)
         if isinstance(tokens_in, int) and isinstance(tokens_out, int):
-            return Usage(tokens_in, tokens_out, False, self._cost(tokens_in, tokens_out))
+            return Usage(tokens_in, tokens_out, False, self.config.cost(tokens_in, tokens_out, batch) or 0.0)
         # A token is at least one byte, so this never counts too little against the budget.
-        most_in = sum(len(m["content"].encode("utf-8", "replace")) for m in messages)
         most_out = len(content.encode("utf-8", "replace"))
-        return Usage(most_in, most_out, True, self._cost(most_in, most_out))
-
-    def _cost(self, tokens_in: int, tokens_out: int) -> float:
-        return (tokens_in * self.config.price_in + tokens_out * self.config.price_out) / 1e6
+        return Usage(most_in, most_out, True, self.config.cost(most_in, most_out, batch) or 0.0)
 
     def _safe(self, text: str) -> str:
         return text.replace(self._key, "***")[:300]
+
+
+def most_in(messages: Sequence[Message]) -> int:
+    """A dialogue's tokens at most: its bytes."""
+    return sum(len(m["content"].encode("utf-8", "replace")) for m in messages)
 
 
 def _retry_after(header: str | None) -> float:
