@@ -40,6 +40,7 @@ from aquilamed.sample.generate import SampleConfig
 from aquilamed.sources.dialogues import DialoguesConfig
 from aquilamed.sources.documents import DocumentsConfig
 from aquilamed.sources.licenses import license_table
+from aquilamed.sources.preferences import PreferencesConfig
 from aquilamed.train.align import AlignConfig
 from aquilamed.train.finetune import FinetuneConfig
 from aquilamed.train.pretrain import Stage1Config, Stage2Config
@@ -52,6 +53,8 @@ class Sources(Config):
     """The raw pre-training corpus."""
     dialogues: DialoguesConfig | None = None
     """The public SFT sets."""
+    preferences: PreferencesConfig | None = None
+    """Published preference sets, taken into the preference set beside the pairs that `prefer` makes."""
 
 
 class Corpus(Config):

@@ -24,7 +24,7 @@ from aquilamed.prefer import decontaminate as prefer_decontaminate
 from aquilamed.prefer import objective, subjective
 from aquilamed.recipe import Recipe
 from aquilamed.sample import generate
-from aquilamed.sources import dialogues, documents
+from aquilamed.sources import dialogues, documents, preferences
 from aquilamed.stage import SAMPLE, Stage
 from aquilamed.train import align, finetune, pretrain
 
@@ -38,11 +38,11 @@ def _benchmarked(name: str, run: Any, source: str) -> Stage:
 
 
 MODELS = ("pretrain/stage1", "pretrain/stage2", "finetune", "align")
-PREFERENCES = ("prefer/subjective", "prefer/objective")
+PREFERENCES = ("prefer/subjective", "prefer/objective", "sources/preferences")
 
 STAGES: tuple[Stage, ...] = (
     Stage("sample", generate.run, records=False),
-    Stage("sources/documents", documents.run, files=lambda r: [s.path for s in _sources(r.sources.documents)]),
+    Stage("sources/documents", documents.run, files=lambda r: _source_paths(r.sources.documents)),
     Stage("corpus/language", language.run, ("sources/documents",), flow=("sources/documents",)),
     Stage("corpus/rules", rules.run, ("corpus/language",), flow=("corpus/language",)),
     Stage("corpus/pii", pii.run, ("corpus/rules",), flow=("corpus/rules",)),
@@ -64,7 +64,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage("corpus/quality_labels", quality.run_labels, ("corpus/domain",), uses=("annotator",)),
     Stage("corpus/quality", quality.run, ("corpus/domain", "corpus/quality_labels"), flow=("corpus/domain",)),
-    Stage("sources/dialogues", dialogues.run, files=lambda r: [s.path for s in _sources(r.sources.dialogues)]),
+    Stage("sources/dialogues", dialogues.run, files=lambda r: _source_paths(r.sources.dialogues)),
     Stage("instruct/dedup", clean.run_dedup, ("sources/dialogues",), flow=("sources/dialogues",)),
     _benchmarked("instruct/decontaminate", clean.run_decontaminate, "instruct/dedup"),
     Stage("instruct/safety", safety.run, ("instruct/decontaminate",), flow=("instruct/decontaminate",)),
@@ -113,6 +113,7 @@ STAGES: tuple[Stage, ...] = (
         uses=("evaluate.benchmarks",),
         files=lambda r: [*(r.prefer.objective.questions if r.prefer.objective else []), *_benchmark_paths(r)],
     ),
+    Stage("sources/preferences", preferences.run, files=lambda r: _source_paths(r.sources.preferences)),
     Stage(
         "prefer/decontaminate",
         prefer_decontaminate.run,
@@ -151,8 +152,10 @@ STAGES: tuple[Stage, ...] = (
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 
-def _sources(section: Any) -> list[Any]:
-    return section.sources if section else []
+def _source_paths(section: Any) -> list[str]:
+    """The paths of a section's sources, and of the files with their answers."""
+    sources = section.sources if section else []
+    return [path for s in sources for path in (s.path, getattr(s, "answers", None)) if path]
 
 
 def stage_config(recipe: Recipe, name: str) -> Config | None:

@@ -17,7 +17,7 @@ from aquilamed.stage import Context
 
 def convert(form: str, value: Any, **options: Any) -> tuple[str, list[tuple[str, str]]]:
     source = DialogueSource(name="s", path="p", form=form, **options)
-    made = to_dialogue(source, RawRecord("p:1", value))
+    made, _ = to_dialogue(source, RawRecord("p:1", value))
     return made.kind, [(m["role"][0], m["content"]) for m in made.messages]
 
 
@@ -148,17 +148,28 @@ def test_real_sets(tmp_path: Path, public_data: Path) -> None:
         "smilechat": "sft/smilechat_2000.jsonl.gz",
         "cmdd": "sft/cmdd_dialogues.jsonl.gz",
         "mts_dialog": "sft/mts_dialog",
+        "cmtmedqa": "benchmarks/cmtmedqa",
+        "huatuo26m": "benchmarks/huatuo",
     }
+    named = {"huatuo26m": {"questions": "instruction", "answers": "output"}}  # Zhongjing's copy names them otherwise
     # Every seventh MTS dialogue is a doctor's monologue with a thank-you, or a patient's: no answer to train on.
-    sources = [{"name": form, "path": path, "form": form, "limit": 1000} for form, path in forms.items()]
-    run(context(tmp_path / "out", public_data), DialoguesConfig(max_bad_share=0.2, sources=sources))
+    sources = [
+        {"name": form, "path": path, "form": form, "limit": 1144, "fields": named.get(form, {})}
+        for form, path in forms.items()
+    ]
+    result = run(context(tmp_path / "out", public_data), DialoguesConfig(max_bad_share=0.2, sources=sources))
+    assert result.metrics["cleaned"]["smilechat"] == {"html": 0, "control": 0, "zero_width": 1, "space": 0}
     kept, dropped = read_parts(tmp_path / "out" / "kept"), read_parts(tmp_path / "out" / "dropped")
     counts = dict(kept["source"].value_counts().iter_rows())
-    assert counts["chinese_medical_dialogue"] == counts["chatdoctor"] == counts["sharegpt"] == 1000
+    assert counts["chinese_medical_dialogue"] == counts["chatdoctor"] == counts["huatuo26m"] == 1144
+    assert counts["cmtmedqa"] == 1144
+    assert counts["sharegpt"] == 1000
     assert counts["smilechat"] >= 990
     assert counts["cmdd"] >= 990
     assert counts["mts_dialog"] >= 840
     assert set(dropped["reason"]) <= {"sources.no_answer", "sources.no_question", "sources.roles", "sources.echo"}
+    assert set(dropped["source"]) <= {"smilechat", "mts_dialog"}
+    assert result.metrics["licenses"]["Apache-2.0"]["redistribute"]
     languages = {form: "en" if form in ("chatdoctor", "mts_dialog") else "zh" for form in forms}
     assert all(languages[source] == lang for source, lang in kept.select("source", "lang").unique().iter_rows())
     assert "餐" in "".join(

@@ -8,7 +8,7 @@ import polars as pl
 from aquilamed.corpus.decontaminate import DecontaminateConfig, decontaminate_stage
 from aquilamed.stage import Context, Result
 
-INPUTS = ("prefer/subjective", "prefer/objective")
+INPUTS = ("prefer/subjective", "prefer/objective", "sources/preferences")
 
 
 class PreferDecontaminateConfig(DecontaminateConfig):

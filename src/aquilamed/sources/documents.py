@@ -45,12 +45,12 @@ def run(ctx: Context, config: DocumentsConfig) -> Result:
     return ingest(ctx, config, config.sources, to_document, Document)
 
 
-def to_document(source: DocumentSource, raw: RawRecord) -> Document:
-    """A raw record as a document. Raises `Misfit` for a wrong type or an empty text."""
+def to_document(source: DocumentSource, raw: RawRecord) -> tuple[Document, set[str]]:
+    """A raw record as a document; corpus/rules cleans it. Raises `Misfit` for a wrong type or an empty text."""
     text = _text(raw.value, source.text).replace("\r\n", "\n").strip()
     if not text:
         raise Misfit("empty", "the text is empty")
-    return Document(record_id(source.name, raw.origin), source.name, source.terms().name, raw.origin, text)
+    return Document(record_id(source.name, raw.origin), source.name, source.terms().name, raw.origin, text), set()
 
 
 def _text(value: Any, fields: str | list[str]) -> str:

@@ -5,6 +5,7 @@ a truncated tail is a `BadRecord` with file, number and reason, and reading goes
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,7 @@ def read_records(
     *,
     columns: list[str] | None = None,
     paragraphs: bool = False,
+    block: re.Pattern[str] | None = None,
     max_bytes: int = MAX_BYTES,
     span: Span | None = None,
 ) -> Iterator[Record]:
@@ -50,6 +52,7 @@ def read_records(
         name: the file's logical name; record origins are "name:number".
         columns: names of a CSV file's columns when it has no header line.
         paragraphs: a TXT file holds one record per blank-line paragraph instead of one.
+        block: a TXT file's records begin at the lines that match this.
         max_bytes: a longer line, paragraph or JSON item is quarantined.
         span: read only these lines (JSONL).
 
@@ -64,6 +67,8 @@ def read_records(
         return _jsonl(path, name, codec, max_bytes, span)
     if kind == "json":
         return read_json(path, name, codec, max_bytes)
+    if kind == "txt" and block is not None:
+        return _blocks(path, name, codec, max_bytes, block)
     if kind == "txt":
         return _txt(path, name, codec, max_bytes, paragraphs)
     return read_csv(path, name, codec, max_bytes, columns, "\t" if kind == "tsv" else ",")
@@ -130,5 +135,32 @@ def _txt(path: Path, name: str, codec: str, max_bytes: int, paragraphs: bool) ->
             continue
         if size <= max_bytes:
             held.append(line)
+        size += len(line.data) + 1
+    yield from finish()
+
+
+def _blocks(path: Path, name: str, codec: str, max_bytes: int, begins: re.Pattern[str]) -> Iterator[Record]:
+    """One record per block. A line that cannot be read makes its whole block bad: half a block would look like one."""
+    held: list[str] = []
+    first, size = 1, 0
+    trouble: BadRecord | None = None
+
+    def finish() -> Iterator[Record]:
+        block = "\n".join(held)
+        if trouble is not None:
+            yield bad(name, first, trouble.reason.removeprefix("sources."), f"line {trouble.detail}", block)
+        elif size > max_bytes:
+            yield bad(name, first, "too_long", f"a block of more than {max_bytes:,} bytes", block)
+        elif block.strip():
+            yield checked(name, first, block, block)
+
+    for line in lines(path, max_bytes):
+        text = decode(line.data, codec)
+        if begins.fullmatch(text):
+            yield from finish()
+            held, first, size, trouble = [], line.number, 0, None
+        trouble = trouble or unreadable(name, line, codec)
+        if size <= max_bytes:
+            held.append(text)
         size += len(line.data) + 1
     yield from finish()

@@ -1,10 +1,11 @@
-"""What both source stages share: their configs' base, and reading files into kept/ and dropped/ parts.
+"""What the source stages share: their configs' base, and reading files into kept/ and dropped/ parts.
 
 A part's name says where it comes from (source, task, chunk), so any number of workers writes the same files.
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,9 +16,12 @@ from pydantic import Field
 
 from aquilamed.config import Config, Invalid
 from aquilamed.engine import Counts
-from aquilamed.records import Dialogue, Document, parts, record_id, to_frame, write_part
+from aquilamed.records import Dialogue, Document, Preference, parts, record_id, to_frame, write_part
+from aquilamed.sources.answers import Answers
+from aquilamed.sources.cleaning import RULES
 from aquilamed.sources.files import BadRecord, Encoding, Format, RawRecord, Record, choose_format, read_records
-from aquilamed.sources.licenses import UNKNOWN, License, Licensed, of_sources, stated
+from aquilamed.sources.forms.contract import Published
+from aquilamed.sources.licenses import UNKNOWN, License, Licensed, find_license, of_sources, stated
 from aquilamed.sources.lines import COMPRESSION, Span, spans
 from aquilamed.sources.raw import Misfit, shown
 from aquilamed.stage import Context, Result
@@ -51,11 +55,19 @@ class Source(Config):
 
     def terms(self) -> License:
         """The licence of the source's records."""
-        return self.license or UNKNOWN
+        return self.license_or(None)
+
+    def block(self) -> re.Pattern[str] | None:
+        """What the first line of every record in a text file matches; None where files are no such blocks."""
+        return None
+
+    def license_or(self, published: Published | None) -> License:
+        """The licence that the recipe gives, else the one that a published set states."""
+        return self.license or (find_license(published.license) if published else UNKNOWN)
 
 
 class IngestConfig(Config):
-    """What both source stages can be told beside their sources."""
+    """What the source stages can be told beside their sources."""
 
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """The largest share of a source's records that may be unusable; above it the stage stops and lists them."""
@@ -65,8 +77,11 @@ class IngestConfig(Config):
     """A longer line, paragraph or JSON item is dropped unread (bytes)."""
 
 
-Convert = Callable[[Any, RawRecord], Document | Dialogue]
-"""Makes a record of a raw one with its source's settings, or raises `Misfit`. Workers call it: a module's function."""
+Made = Document | Dialogue | Preference
+Kind = type[Document] | type[Dialogue] | type[Preference]
+Convert = Callable[[Any, RawRecord], tuple[Made, set[str]]]
+"""Makes a record of a raw one with its source's settings, and says which rules of cleaning changed its texts; or raises
+`Misfit`. Workers call it: a module's function."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +94,9 @@ class Task:
     out: Path
     config: IngestConfig
     convert: Convert
-    kind: type[Document] | type[Dialogue]
+    kind: Kind
     span: Span | None = None
+    answers: Path | None = None
 
 
 def ingest(
@@ -88,7 +104,7 @@ def ingest(
     config: IngestConfig,
     sources: Sequence[Source],
     convert: Convert,
-    kind: type[Document] | type[Dialogue],
+    kind: Kind,
 ) -> Result:
     """Read all sources into `ctx.out/kept` and `ctx.out/dropped`.
 
@@ -97,15 +113,17 @@ def ingest(
     """
     tasks = [task for n, source in enumerate(sources) for task in _tasks(ctx, config, n, source, convert, kind)]
     counts = ctx.engine.run(read_task, tasks, ctx.work / "read", "reading")
-    per_source = {}
+    per_source, cleaned = {}, {}
     for number, source in enumerate(sources):
         found = {key: counts.get(f"{source.name}/{key}", 0) for key in ("files", "in", "kept", "dropped")}
         _check_share(ctx.out, config, number, source, found)
         per_source[source.name] = found
+        cleaned[source.name] = {rule: counts.get(f"{source.name}/cleaned/{rule}", 0) for rule in RULES}
     seen = sum(found["in"] for found in per_source.values())
     metrics = {
         "per_source": per_source,
         "bytes": counts.get("bytes", 0),
+        **({} if kind is Document else {"cleaned": cleaned}),
         "licenses": stated(of_sources(sources)),
     }
     return Result(metrics, records_in=seen)
@@ -118,18 +136,28 @@ def distinct_names(sources: Sequence[Source]) -> None:
         raise ValueError(f"two sources are named {twice[0]!r}; names decide ids and must differ")
 
 
+def renamed(value: Any, fields: Mapping[str, str]) -> Any:
+    """A raw value in which fields have our names too (our name → the file's)."""
+    if not fields or not isinstance(value, dict):
+        return value
+    return value | {ours: value[theirs] for ours, theirs in fields.items() if theirs in value}
+
+
 def _tasks(
     ctx: Context,
     config: IngestConfig,
     number: int,
     source: Source,
     convert: Convert,
-    kind: type[Document] | type[Dialogue],
+    kind: Kind,
 ) -> Iterator[Task]:
     """One task per file or span of a large one; small files share one. A source with a limit is one task: it alone can count."""
     groups: list[tuple[list[tuple[str, Path]], Span | None]] = []
     room = 0
+    answers = _answers(ctx, source)
     for name, path in ctx.files(source.path):
+        if path == answers:
+            continue
         size = path.stat().st_size
         if source.limit is None and size > SPAN_BYTES and _can_split(source, name, path):
             groups += [([(name, path)], span) for span in spans(path, SPAN_BYTES)]
@@ -141,7 +169,17 @@ def _tasks(
         groups[-1][0].append((name, path))
         room -= size
     for n, (files, span) in enumerate(groups):
-        yield Task(source, tuple(files), (number, n), ctx.out, config, convert, kind, span)
+        yield Task(source, tuple(files), (number, n), ctx.out, config, convert, kind, span, answers)
+
+
+def _answers(ctx: Context, source: Source) -> Path | None:
+    pattern = getattr(source, "answers", None)
+    if pattern is None:
+        return None
+    found = ctx.files(pattern)
+    if len(found) > 1:
+        raise Invalid(f"source {source.name}: `answers` {pattern!r} is {len(found)} files; give one")
+    return found[0][1]
 
 
 def _can_split(source: Source, name: str, path: Path) -> bool:
@@ -159,7 +197,7 @@ class _Parts:
         self.extra: list[tuple[str, str, str]] = []
         self.chars = self.count = self.chunk = 0
 
-    def add(self, record: Document | Dialogue, size: int, reason: str = "", detail: str = "", raw: str = "") -> None:
+    def add(self, record: Made, size: int, reason: str = "", detail: str = "", raw: str = "") -> None:
         self.records.append(record)
         self.extra.append((reason, detail, raw))
         self.count += 1
@@ -170,7 +208,7 @@ class _Parts:
     def flush(self) -> None:
         frame = to_frame(self.records, self.task.kind)
         if self.with_reason:
-            names = ("reason", "detail", *(("raw",) if self.task.kind is Dialogue else ()))
+            names = ("reason", "detail", *(() if self.task.kind is Document else ("raw",)))
             columns = [pl.Series(n, [e[i] for e in self.extra], pl.String) for i, n in enumerate(names)]
             frame = frame.with_columns(columns)
         source, task = self.task.number
@@ -186,10 +224,13 @@ class _Parts:
 def read_task(task: Task) -> Counts:
     """Read the files of one task (runs in a worker process)."""
     kept, dropped = _Parts(task, "kept"), _Parts(task, "dropped")
+    cleaned = Counter[str]()
+    answers = Answers(task.answers) if task.answers else None
     for item in islice(_records(task), task.source.limit):
         if isinstance(item, RawRecord):
             try:
-                record = task.convert(task.source, item)
+                record, rules = task.convert(task.source, answers.join(item) if answers else item)
+                cleaned.update(rules)
                 kept.add(record, len(record.text) if isinstance(record, Document) else 1000)
                 continue
             except Misfit as error:
@@ -205,6 +246,7 @@ def read_task(task: Task) -> Counts:
         f"{name}/kept": kept.count,
         f"{name}/dropped": dropped.count,
         "bytes": _bytes(task),
+        **{f"{name}/cleaned/{rule}": n for rule, n in cleaned.items()},
     }
 
 
@@ -223,18 +265,21 @@ def _records(task: Task) -> Iterator[Record]:
             source.encoding,
             columns=source.columns,
             paragraphs=getattr(source, "paragraphs", False),
+            block=source.block(),
             max_bytes=task.config.max_bytes,
             span=task.span,
         )
 
 
-def _blank(task: Task, bad: BadRecord) -> Document | Dialogue:
+def _blank(task: Task, bad: BadRecord) -> Made:
     """A dropped record in its kind's columns."""
     source = task.source
     common = (record_id(source.name, bad.origin), source.name, source.terms().name, bad.origin)
-    return (
-        Document(*common, text=bad.raw) if task.kind is Document else Dialogue(*common, kind="", lang="", messages=[])
-    )
+    if task.kind is Document:
+        return Document(*common, text=bad.raw)
+    if task.kind is Dialogue:
+        return Dialogue(*common, kind="", lang="", messages=[])
+    return Preference(*common, kind="", lang="", prompt=[], chosen=[], rejected=[], margin=0.0)
 
 
 def _check_share(out: Path, config: IngestConfig, number: int, source: Source, found: Counts) -> None:

@@ -1,4 +1,7 @@
-"""JSON files as raw records: the items of a list, or the one value, parsed as the text comes in."""
+"""JSON files as raw records: the items of a list, or the one value, parsed as the text comes in.
+
+An object that begins with a list of objects, {"data": [{…}, …]}, is that list: so some sets are published.
+"""
 
 import codecs
 import json
@@ -10,6 +13,7 @@ from typing import Any
 from aquilamed.sources.lines import Damaged, chunks
 from aquilamed.sources.raw import RAW_KEPT, Record, bad, checked
 
+_WRAPPED = re.compile(r'\{\s*"data"\s*:\s*\[\s*(?=\{)')
 _BLANK = re.compile("[ \t\r\n\ufeff]*")
 
 
@@ -88,6 +92,11 @@ class _Items:
 
     def __iter__(self) -> Iterator[tuple[Any, str]]:
         first = self.peek()
+        wrapped = _WRAPPED.match(self.buffer, self.at) if first == "{" else None
+        if wrapped:
+            self.at = wrapped.end()
+            yield from self._list()
+            return
         if first != "[":
             if first:
                 yield self.item(inside=False)
@@ -95,6 +104,10 @@ class _Items:
                 raise _Broken("malformed", "more text behind the value")
             return
         self.at += 1
+        yield from self._list()
+
+    def _list(self) -> Iterator[tuple[Any, str]]:
+        """The items up to the list's end; what stands behind it is not looked at."""
         while self.peek() != "]":
             yield self.item(inside=True)
             if self.peek() == ",":

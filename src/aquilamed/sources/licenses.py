@@ -132,7 +132,7 @@ def license_table(recipe: "Recipe") -> dict[str, License]:
 
     Raises `Invalid` when one name means two things.
     """
-    sections = [recipe.sources.documents, recipe.sources.dialogues]
+    sections = [recipe.sources.documents, recipe.sources.dialogues, recipe.sources.preferences]
     return of_sources(source for section in sections if section for source in section.sources)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from aquilamed.records import Message
@@ -19,8 +20,18 @@ class Published:
     license: str = "unknown"
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A prompt and two answers, the better one first. `margin` is the difference of their scores, 0.0 where none are known."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    margin: float = 0.0
+
+
 def text(value: Any, name: str, default: str | None = None) -> str:
-    """A text field; the first of a list (some sets give several wordings).
+    """A text field; the first of a list, and of lists in it (some sets give several wordings).
 
     Raises:
         Misfit: wrong_type when it is absent (and there is no default) or no text.
@@ -28,7 +39,7 @@ def text(value: Any, name: str, default: str | None = None) -> str:
     if not isinstance(value, dict):
         raise Misfit("wrong_type", f"an object with the field {name!r} was expected, not {type(value).__name__}")
     found = value.get(name, default)
-    if isinstance(found, list) and found:
+    while isinstance(found, list) and found:
         found = found[0]
     if found is None and default is not None:
         return default
@@ -37,6 +48,14 @@ def text(value: Any, name: str, default: str | None = None) -> str:
         problem = f"is {type(found).__name__}, not text" if name in value else f"is missing; the fields: {known}"
         raise Misfit("wrong_type", f"field {name!r} {problem}")
     return found
+
+
+def number(value: Any, name: str) -> float:
+    """A numeric field. Raises `Misfit` when it is absent or no finite number."""
+    found = value.get(name) if isinstance(value, dict) else None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not isfinite(found):
+        raise Misfit("wrong_type", f"field {name!r} is no number: {found!r:.40}")
+    return float(found)
 
 
 def items(value: Any, name: str) -> list[Any]:
@@ -51,6 +70,23 @@ def pair(question: str, answer: str, system: str = "") -> list[Message]:
     """One question and its answer."""
     start: list[Message] = [{"role": "system", "content": system}] if system else []
     return [*start, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def answered(prompt: list[Message], chosen: str, rejected: str) -> Pair:
+    """A prompt with two texts as answers."""
+    better, worse = ([Message(role="assistant", content=said)] for said in (chosen, rejected))
+    return Pair(prompt, better, worse)
+
+
+def history(value: Any) -> list[Message]:
+    """The rounds before the last one: a list of [question, answer]. Raises `Misfit` when it holds anything else."""
+    found = value.get("history") if isinstance(value, dict) else None
+    rounds: list[Message] = []
+    for number, said in enumerate(found or [], 1):
+        if not isinstance(said, list) or len(said) != 2 or not all(isinstance(s, str) for s in said):
+            raise Misfit("wrong_type", f"round {number} of the history is no [question, answer]")
+        rounds += pair(*said)
+    return rounds
 
 
 def join_turns(said: Iterable[tuple[Role, str]]) -> list[Message]:
