@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aquilamed import __version__
+from aquilamed.cli_review import review_app
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.progress import Progress
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
+app.add_typer(review_app, name="review")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
 WorkspacePath = Annotated[str, typer.Argument(metavar="WORKSPACE", help="A workspace folder or URL.")]

@@ -27,9 +27,9 @@ from aquilamed.models import find_model
 from aquilamed.progress import Progress, duration
 from aquilamed.recipe import Recipe, save_recipe
 from aquilamed.records import count_rows, digest, parts, read_parts, write_atomic
-from aquilamed.stage import SAMPLE, Context, Result, Stage, find_files, work_folder
+from aquilamed.stage import SAMPLE, WORKSPACE, Context, Result, Stage, find_files, work_folder
 from aquilamed.stages import BY_NAME, choose, enabled, stage_config
-from aquilamed.workspace import Artifact, HashCache, Workspace
+from aquilamed.workspace import Artifact, HashCache, Workspace, file_hash
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -60,8 +60,12 @@ def _identity(recipe: Recipe, stage: Stage) -> dict[str, Any]:
 def _file_hashes(recipe: Recipe, stage: Stage, cache: HashCache, compute: bool) -> dict[str, str] | None:
     """Logical name → hash of the files that a stage reads from outside; None when one is not known yet."""
     found: dict[str, Path] = {}
+    own: dict[str, str] = {}
     for pattern in stage.files(recipe):
-        if not pattern.startswith(SAMPLE):  # those come through the sample stage's fingerprint
+        if pattern.startswith(WORKSPACE):  # small, and changed by people: `status` sees it at once
+            files = find_files(pattern, recipe.data_folder(), workspace=cache.path.parent)
+            own.update((name, file_hash(path)) for name, path in files)
+        elif not pattern.startswith(SAMPLE):  # those come through the sample stage's fingerprint
             if not (files := find_files(pattern, recipe.data_folder(), fetch_missing=compute)):
                 return None  # behind a URL and not fetched yet
             found.update(files)
@@ -70,7 +74,7 @@ def _file_hashes(recipe: Recipe, stage: Stage, cache: HashCache, compute: bool) 
     if "annotator" in stage.uses and recipe.annotator.kind == "local":
         found.update(_model_files(recipe.annotator.model))
     hashes = {name: cache.get(path, compute) for name, path in found.items()}
-    return {n: h for n, h in hashes.items() if h} if all(hashes.values()) else None
+    return own | {n: h for n, h in hashes.items() if h} if all(hashes.values()) else None
 
 
 def _model_files(model: str) -> dict[str, Path]:

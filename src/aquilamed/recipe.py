@@ -35,6 +35,7 @@ from aquilamed.instruct.select import SelectConfig
 from aquilamed.models import ModelConfig
 from aquilamed.prefer.decontaminate import PreferDecontaminateConfig
 from aquilamed.prefer.objective import ObjectiveConfig
+from aquilamed.prefer.select import PreferSelectConfig
 from aquilamed.prefer.subjective import SubjectiveConfig
 from aquilamed.sample.generate import SampleConfig
 from aquilamed.sources.dialogues import DialoguesConfig
@@ -125,6 +126,8 @@ class Prefer(Config):
     """Truth against a wrong option; needs questions."""
     decontaminate: PreferDecontaminateConfig = PreferDecontaminateConfig()
     """Pairs that hold a benchmark's question are dropped."""
+    select: PreferSelectConfig = PreferSelectConfig()
+    """Human verdicts, audit and filters."""
 
 
 class Evaluate(Config):

@@ -27,7 +27,7 @@ from aquilamed.progress import Progress
 from aquilamed.workspace import MANIFEST, WORK, Artifact
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_LOCK, _CALLS = "lock.json", "calls.sqlite"
+_LOCK, _CALLS, _REVIEW = "lock.json", "calls.sqlite", "review"
 _BEAT = 60.0  # seconds between two signs of life of a lock's holder
 _DEAD = 5 * _BEAT
 
@@ -111,6 +111,7 @@ class Remote:
             missing = {f for f in folders if not (self.root / f / MANIFEST).exists()}
             wanted = [f for f in files if missing & set(PurePosixPath(f).parents)]
             wanted += [f for f in files if "/" not in f and f != _LOCK and not (self.root / f).exists()]
+            wanted += [f for f in files if f.startswith(f"{_REVIEW}/")]  # people add to them: always anew
             # Manifests last: without one a folder is half-written.
             wanted.sort(key=lambda f: (PurePosixPath(f).name == MANIFEST, f))
             with progress.track(f"from {self.url}", total=len(wanted), unit="file") as bar:
@@ -157,6 +158,10 @@ class Remote:
                 with closing(sqlite3.connect(self.root / _CALLS)) as source, closing(sqlite3.connect(copy)) as target:
                     source.backup(target)
                 self._put([copy], Path(folder))
+
+    def up_review(self) -> None:
+        """Bring the doctors' verdicts there. Runs never do: theirs may be older than what was imported meanwhile."""
+        self._put([p for p in sorted((self.root / _REVIEW).glob("*.jsonl")) if p.is_file()])
 
     def _put(self, files: list[Path], root: Path | None = None) -> None:
         try:

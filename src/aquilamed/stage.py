@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aquilamed.recipe import Recipe
 
 SAMPLE = "sample://"
+WORKSPACE = "workspace://"
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,25 @@ class Context:
     def files(self, pattern: str) -> list[tuple[str, Path]]:
         """Files of a recipe path: (name for records and hashes, path), sorted by name.
 
-        `sample://x/*.jsonl` is below the sample stage's output, a URL is fetched, anything else is below the recipe's
-        `data_root`.
+        `sample://x/*.jsonl` is below the sample stage's output, `workspace://x` below the workspace (there it may be
+        absent: the list is empty), a URL is fetched, anything else is below the recipe's `data_root`.
         Raises `Invalid` when nothing matches.
         """
         sample = self.inputs["sample"].path / "files" if "sample" in self.inputs else None
-        return find_files(pattern, self.recipe.data_folder(), sample)
+        return find_files(pattern, self.recipe.data_folder(), sample, workspace=self.root)
 
 
 def find_files(
-    pattern: str, data_root: Path, sample: Path | None = None, fetch_missing: bool = True
+    pattern: str,
+    data_root: Path,
+    sample: Path | None = None,
+    fetch_missing: bool = True,
+    workspace: Path | None = None,
 ) -> list[tuple[str, Path]]:
     """See `Context.files`. Without `fetch_missing` the result is empty when a file behind a URL was not fetched yet."""
+    if pattern.startswith(WORKSPACE):
+        assert workspace is not None, "a workspace:// path is found from a workspace"
+        return [(pattern, path)] if (path := workspace / pattern.removeprefix(WORKSPACE)).is_file() else []
     if is_url(pattern):
         return fetch(pattern, fetch_missing)
     root, relative = data_root, pattern

@@ -22,6 +22,7 @@ from aquilamed.evaluate import knowledge, multiturn, pairwise
 from aquilamed.instruct import clean, deita, relevance, safety, select
 from aquilamed.prefer import decontaminate as prefer_decontaminate
 from aquilamed.prefer import objective, subjective
+from aquilamed.prefer import select as prefer_select
 from aquilamed.recipe import Recipe
 from aquilamed.sample import generate
 from aquilamed.sources import dialogues, documents, preferences
@@ -123,7 +124,14 @@ STAGES: tuple[Stage, ...] = (
         uses=("evaluate.benchmarks",),
         files=_benchmark_paths,
     ),
-    Stage("align", align.run, ("prefer/decontaminate",), optional=("finetune",), records=False, uses=("base_model",)),
+    Stage(
+        "prefer/select",
+        prefer_select.run,
+        ("prefer/decontaminate",),
+        flow=("prefer/decontaminate",),
+        files=lambda r: [*r.prefer.select.verdicts, prefer_select.VERDICTS],
+    ),
+    Stage("align", align.run, ("prefer/select",), optional=("finetune",), records=False, uses=("base_model",)),
     Stage(
         "evaluate/knowledge",
         knowledge.run,

@@ -118,6 +118,10 @@ def exam(tmp_path: Path) -> tuple[Context, ObjectiveConfig]:
         | {"answer": "ABCD"[n % 4], "split": "train"}
         for n in range(12)
     ]
+    several = "A boy of {n} years drinks and passes much water, loses weight and breathes deeply; which findings are expected in patient number {n}?"
+    rows += [
+        {**rows[0], "id": f"several {a}", "question": several.format(n=len(a) + 8), "answer": a} for a in ("AC", "ABCD")
+    ]
     leaked = "Which enzyme is measured first when a young man with drooling, fever and a muffled voice sits leaning forward in the emergency room?"
     rows.append(
         {
@@ -129,7 +133,7 @@ def exam(tmp_path: Path) -> tuple[Context, ObjectiveConfig]:
     )
     rows.append({**rows[0], "id": "test", "split": "test"})
     (tmp_path / "train.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    (tmp_path / "bench.jsonl").write_text(json.dumps({**rows[12], "split": "test"}), encoding="utf-8")
+    (tmp_path / "bench.jsonl").write_text(json.dumps({**rows[14], "split": "test"}), encoding="utf-8")
     ctx = tiny_model.context(tmp_path, tmp_path, {})
     ctx.recipe.evaluate = SimpleNamespace(benchmarks=[BenchmarkConfig(task="exam", path="bench.jsonl")])  # type: ignore[misc]
     ctx.recipe.data_folder = lambda: tmp_path  # type: ignore[method-assign]
@@ -140,16 +144,24 @@ def test_objective_pairs(tmp_path: Path) -> None:
     ctx, config = exam(tmp_path)
     result = objective.run(ctx, config)
     kept, dropped = read_parts(ctx.out / "kept"), read_parts(ctx.out / "dropped")
-    assert result.records_in == 13, "the test split is not looked at"
-    assert dropped["reason"].to_list() == ["objective.benchmark_overlap"]
-    for row in kept.to_dicts():
-        n = int(row["origin"].rsplit(":", 1)[1]) - 1
+    assert result.records_in == 15, "the test split is not looked at"
+    assert sorted(dropped["reason"]) == ["objective.benchmark_overlap", "objective.no_wrong_option"]
+    rows = {int(r["origin"].rsplit(":", 1)[1]) - 1: r for r in kept.to_dicts()}
+    several = rows.pop(12)
+    for n, row in rows.items():
         chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
         assert chosen[0] == "ABCD"[n % 4]
         assert rejected[0] in "ABCD"
         assert rejected[0] != chosen[0]
-        assert "because" not in rejected
-    assert sum(result.metrics["styles"].values()) == kept.height == 12
+        assert ("because" in rejected) == ("because" in chosen), "both sides are worded alike"
+    stated = [[line[0] for line in several[k][0]["content"].splitlines()] for k in ("chosen", "rejected")]
+    if len(several["chosen"][0]["content"]) == 2:  # letters alone
+        stated = [list(several[k][0]["content"]) for k in ("chosen", "rejected")]
+    assert stated[0][:2] == ["A", "C"]
+    assert len(set(stated[1][:2]) & {"A", "C"}) == 1, "one right letter is exchanged for a wrong one"
+    assert "More than one" in several["prompt"][0]["content"]
+    assert sum(result.metrics["styles"].values()) == kept.height == 13
+    assert result.metrics["several_answers"] == 1
     again = tiny_model.context(tmp_path, tmp_path, {}, "again")
     again.recipe.evaluate, again.recipe.data_folder = ctx.recipe.evaluate, ctx.recipe.data_folder  # type: ignore[misc, method-assign]
     objective.run(again, config)

@@ -21,7 +21,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> dict[str, Artifact]:
-    return {"prefer/decontaminate": tiny.table(tmp_path, "prefer/decontaminate", tiny.preferences())}
+    return {"prefer/select": tiny.table(tmp_path, "prefer/select", tiny.preferences())}
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

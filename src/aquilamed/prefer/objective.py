@@ -1,6 +1,11 @@
 """Stage prefer/objective: truth against a wrong option (paper, section 4, against the "alignment tax").
 
-For a question with a known answer, chosen states the truth and rejected one of the other options, drawn by seeded hash.
+For a question with a known answer, chosen states the truth and rejected one of the other options, drawn by seeded hash. Of
+several right options the rejected answer has one exchanged for a wrong one: as many letters on both sides.
+
+Both answers are worded alike, so that nothing but the option tells them apart: a rationale stands behind both. Behind a
+wrong option it contradicts that option, which is one more reason to reject it; on the chosen side alone it would teach
+that longer is better.
 """
 
 import hashlib
@@ -23,6 +28,10 @@ INSTRUCTION = {
     "en": "Answer this multiple-choice question with the right option.",
     "zh": "请选出下面这道选择题的正确答案。",
 }
+SEVERAL = {
+    "en": "More than one option of this multiple-choice question is right. Name all right options.",
+    "zh": "下面这道多选题有不止一个正确选项，请选出所有正确答案。",
+}
 
 
 class ObjectiveConfig(Config):
@@ -41,7 +50,7 @@ class ObjectiveConfig(Config):
 
 
 def run(ctx: Context, config: ObjectiveConfig) -> Result:
-    """Kept: pairs. Dropped: questions that overlap a benchmark, repeat another, have several answers, or exceed the limit."""
+    """Kept: pairs. Dropped: questions that overlap a benchmark, repeat another, have no wrong option, or exceed the limit."""
     names = [named for pattern in config.questions for named in ctx.files(pattern)]
     questions = [q for name, path in names for q in read_exam(path, name) if q.split in config.splits]
     if not questions:
@@ -51,15 +60,15 @@ def run(ctx: Context, config: ObjectiveConfig) -> Result:
     questions.sort(key=lambda q: _hash(ctx.seed, "order", q.id))
     texts = ["\n".join([q.question, *q.options]) for q in questions]
     overlaps = leaks(texts, build_index(benchmark_texts(ctx), config.decontaminate))
-    records, seen, styles, letters = [], set[str](), Counter[str](), Counter[str]()
+    records, seen, styles, letters, several = [], set[str](), Counter[str](), Counter[str](), 0
     for question, text, overlap in zip(questions, texts, overlaps, strict=True):
         reason, detail = None, None
         if overlap:
             reason, detail = "objective.benchmark_overlap", str(overlap)
         elif text in seen:
             reason, detail = "objective.duplicate", "the same question and options came before"
-        elif len(question.answer) != 1:
-            reason, detail = "objective.several_answers", f"the answer is {question.answer}"
+        elif len(question.answer) == len(question.options):
+            reason, detail = "objective.no_wrong_option", f"all options, {question.answer}, are right"
         elif sum(styles.values()) >= config.limit:
             reason, detail = "objective.over_limit", f"{config.limit} pairs are enough"
         seen.add(text)
@@ -67,13 +76,15 @@ def run(ctx: Context, config: ObjectiveConfig) -> Result:
         records.append(record | {"reason": reason, "detail": detail})
         if reason is None:
             styles[style] += 1
-            letters[question.answer] += 1
+            letters.update(question.answer)
+            several += len(question.answer) > 1
     kept = write_pairs(ctx, records)
     metrics = {
         "pairs": kept.height,
         "languages": dict(sorted(kept["lang"].value_counts().iter_rows())),
         "styles": dict(sorted(styles.items())),
         "answer_letters": dict(sorted(letters.items())),
+        "several_answers": several,
     }
     return Result(metrics, records_in=len(records))
 
@@ -84,13 +95,12 @@ def _hash(seed: int, what: str, record: str) -> int:
 
 def _pair(question: Question, config: ObjectiveConfig, seed: int) -> tuple[dict[str, Any], Style]:
     letters = LETTERS[: len(question.options)]
-    wrong = [letter for letter in letters if letter not in question.answer]
     style = config.styles[_hash(seed, "style", question.id) % len(config.styles)]
     if style == "rationale" and not question.rationale:
         style = "letter_text"
-    rejected = wrong[_hash(seed, "wrong", question.id) % len(wrong)] if wrong else question.answer
     options = "\n".join(f"{letter}. {option}" for letter, option in zip(letters, question.options, strict=True))
-    instruction = INSTRUCTION[question.lang if question.lang in INSTRUCTION else "en"]
+    instructions = INSTRUCTION if len(question.answer) == 1 else SEVERAL
+    instruction = instructions[question.lang if question.lang in instructions else "en"]
     prompt = "\n".join(filter(None, [instruction, question.context, question.question, options]))
     record = {
         "id": record_id("objective", question.id),
@@ -100,18 +110,25 @@ def _pair(question: Question, config: ObjectiveConfig, seed: int) -> tuple[dict[
         "kind": "objective",
         "lang": question.lang,
         "prompt": [{"role": "user", "content": prompt}],
-        "chosen": [{"role": "assistant", "content": _wording(question, question.answer[0], style, right=True)}],
-        "rejected": [{"role": "assistant", "content": _wording(question, rejected, style, right=False)}],
+        "chosen": [{"role": "assistant", "content": _wording(question, question.answer, style)}],
+        "rejected": [{"role": "assistant", "content": _wording(question, _wrong(question, letters, seed), style)}],
         "margin": 1.0,
     }
     return record, style
 
 
-def _wording(question: Question, letter: str, style: Style, right: bool) -> str:
-    """The answer in words. Only the truth has a rationale to give: a wrong option gets its text alone."""
+def _wrong(question: Question, letters: str, seed: int) -> str:
+    """The answer with one of its letters exchanged for a wrong one (the answer itself where every option is right)."""
+    wrong = [letter for letter in letters if letter not in question.answer]
+    if not wrong:
+        return question.answer
+    out = question.answer[_hash(seed, "out", question.id) % len(question.answer)]
+    into = wrong[_hash(seed, "wrong", question.id) % len(wrong)]
+    return "".join(sorted(question.answer.replace(out, into)))
+
+
+def _wording(question: Question, answer: str, style: Style) -> str:
     if style == "letter":
-        return letter
-    stated = f"{letter}. {question.options[LETTERS.index(letter)]}"
-    if style == "rationale" and right:
-        return f"{stated}\n{question.rationale}"
-    return stated
+        return answer
+    stated = "\n".join(f"{letter}. {question.options[LETTERS.index(letter)]}" for letter in answer)
+    return f"{stated}\n{question.rationale}" if style == "rationale" else stated

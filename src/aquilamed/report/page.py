@@ -8,6 +8,7 @@ from aquilamed.evaluate.parity import NOTE
 from aquilamed.progress import duration
 from aquilamed.report import data_sections as data
 from aquilamed.report import model_sections as models
+from aquilamed.report import preference_sections as prefer
 from aquilamed.report import run_sections as whole
 from aquilamed.report.cells import Table, count
 from aquilamed.report.gather import Run, examples, printable
@@ -82,6 +83,7 @@ def _sections(run: Run, s: dict[str, Any], figures: dict[str, str]) -> list[Sect
         Section("Domain and quality classifiers", data.classifiers_text(s), data.classifiers(s), "quality"),
         Section("Mixes, packing and contamination", [], data.mixes(s)),
         Section("Composition of the SFT set", data.composition_text(s), data.composition(s), "composition"),
+        Section("The preference set", prefer.preferences_text(s), prefer.preferences(s)),
         Section("Trainings", [], models.trainings(s), "losses"),
         Section("Held-out perplexity", [models.PERPLEXITY], models.perplexity(s), "perplexity"),
         Section("Supervised fine-tuning and DPO", [], [*models.sft(s), *models.dpo(s)]),

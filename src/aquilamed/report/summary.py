@@ -21,7 +21,8 @@
     sft             {eval_loss, first, best, best_step, rows}
     dpo             {step0_loss, before, after, pairs, measured_on}
     composition     {counts, shares, paper} of the SFT set by kind
-    preferences     {subjective, objective} → what the stages measured
+    preferences     {subjective, objective, select} → what the stages measured; select: {before, after} → kind → the audit,
+                    `human` → what doctors said and how far they agree
     knowledge       [{model, task, n, shots, accuracy, stderr, chance, paper, paper_model}], percent
     pairwise        [{model, against, benchmark, n, win, tie, loss, unscored}]
     multiturn       {judge, history, models}: 1 to 5 per aspect and round
@@ -79,7 +80,7 @@ def summarise(run: Run) -> dict[str, Any]:
             "shares": run.metric("instruct/select", "composition_share"),
             "paper": run.metric("instruct/select", "paper_share"),
         },
-        "preferences": {k: run.metric(f"prefer/{k}") for k in ("subjective", "objective")},
+        "preferences": {k: run.metric(f"prefer/{k}") for k in ("subjective", "objective", "select")},
         "knowledge": beside(run.metric("evaluate/knowledge", "results") or []),
         "pairwise": run.metric("evaluate/pairwise", "comparisons") or [],
         "multiturn": run.metric("evaluate/multiturn") or {},

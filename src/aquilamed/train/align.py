@@ -108,9 +108,9 @@ def summary(scores: Scores, reference: Scores, beta: float) -> dict[str, float]:
 def _pairs(ctx: Context, config: AlignConfig, tokenizer: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
     """All pairs short enough, with `heldout`, in seeded order; and what is to be reported about them."""
     columns = ["id", "kind", "lang", "prompt", "chosen", "rejected"]
-    table = read_parts(ctx.inputs["prefer/decontaminate"].kept, columns).sort("id")
+    table = read_parts(ctx.inputs["prefer/select"].kept, columns).sort("id")
     if not table.height:
-        raise StageFailed("the preference stages kept no pair: nothing to align with")
+        raise StageFailed("prefer/select kept no pair: nothing to align with")
     sizes: dict[str, list[int]] = {"prompt": [], "chosen": [], "rejected": []}
     for prompt, chosen, rejected in zip(*(table[c].to_list() for c in ("prompt", "chosen", "rejected")), strict=True):
         sizes["prompt"].append(len(prompt_ids(tokenizer, prompt)))
