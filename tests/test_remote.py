@@ -188,3 +188,18 @@ def test_a_path_that_leaves_the_workspace_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(here.fs, "find", lambda path, detail: {f"{path}/../evil": {"size": 1}})
     with pytest.raises(Invalid, match="is no path of a workspace"):
         here.down(QUIET)
+
+
+def test_doctors_verdicts_go_to_and_fro(s3: Any, tmp_path: Path) -> None:
+    fs, bucket = s3
+    place = Remote(f"s3://{bucket}/ws")
+    mine = place.root / "review" / "verdicts.jsonl"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("one\n")
+    place.up_review()
+    assert fs.cat(f"{bucket}/ws/review/verdicts.jsonl") == b"one\n"
+    fs.pipe(f"{bucket}/ws/review/verdicts.jsonl", b"one\ntwo\n")  # another machine's import
+    fs.pipe(f"{bucket}/ws/recipe.yaml", b"name: x\n")
+    place.up_top()
+    place.down(QUIET)
+    assert mine.read_text() == "one\ntwo\n", "a run brings the newest and overwrites nothing there"
