@@ -23,8 +23,8 @@ TEXTS = [
 ]
 
 
-def build(folder: Path) -> Path:
-    """Write the tiny model and its tokenizer; the same every time."""
+def build(folder: Path, seed: int = 0) -> Path:
+    """Write the tiny model and its tokenizer; the same every time for a seed."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -41,7 +41,7 @@ def build(folder: Path) -> Path:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", bos_token="<|im_start|>", unk_token="<|endoftext|>"
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(fast),

@@ -32,6 +32,7 @@ from aquilamed.instruct.deita import DeitaConfig
 from aquilamed.instruct.relevance import RelevanceConfig
 from aquilamed.instruct.safety import SafetyConfig
 from aquilamed.instruct.select import SelectConfig
+from aquilamed.instruct.topics import TopicsConfig
 from aquilamed.models import ModelConfig
 from aquilamed.prefer.decontaminate import PreferDecontaminateConfig
 from aquilamed.prefer.objective import ObjectiveConfig
@@ -109,6 +110,8 @@ class Instruct(Config):
     """Overlap with the benchmarks."""
     safety: SafetyConfig = SafetyConfig()
     """Unsafe dialogues; private information masked."""
+    topics: TopicsConfig = TopicsConfig()
+    """Department and disease labels."""
     deita: DeitaConfig = DeitaConfig()
     """Complexity and quality scores."""
     relevance: RelevanceConfig = RelevanceConfig()

@@ -1,5 +1,6 @@
-"""Forward passes without generation: token losses and next-token logits, batched by length."""
+"""Forward passes without generation: token losses and next-token probabilities, batched by length."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -52,41 +53,62 @@ def token_losses(
     return result
 
 
-def next_logits(
+def next_logprobs(
     model: Any,
     rows: Sequence[Sequence[int]],
     choices: Sequence[int],
     on_batch: Callable[[int], None] | None = None,
     tokens: int = BATCH_TOKENS * 2,
+    share: int = 8,
 ) -> Any:
-    """Logits of the tokens `choices` behind every row.
+    """Log-probabilities of the tokens `choices` behind every row; their softmax is that of their logits.
 
-    Rows are padded on the left, so that the last position is every row's and the head runs on it alone.
+    What all rows begin with is computed once, when it is at least `share` tokens long; the rest is padded on the left,
+    so that the last position is every row's and the head runs on it alone.
 
     Returns:
         A float32 tensor (rows, choices) on the CPU.
     """
     import torch
 
+    where = model.device
     result = torch.empty((len(rows), len(choices)), dtype=torch.float32)
+    common = shared_start(rows) if len(rows) > 1 else 0
+    common = common if common >= share else 0
     with torch.inference_mode():
-        for batch in batches(rows, tokens):
-            width = max(len(rows[i]) for i in batch)
+        start = None
+        if common:
+            ids = torch.tensor([list(rows[0][:common])], device=where)
+            start = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+        rests = [row[common:] for row in rows]
+        for batch in batches(rests, tokens):
+            width = max(len(rests[i]) for i in batch)
             ids = torch.zeros((len(batch), width), dtype=torch.long)
-            mask = torch.zeros((len(batch), width), dtype=torch.long)
+            mask = torch.zeros((len(batch), common + width), dtype=torch.long)
+            mask[:, :common] = 1
             for line, i in enumerate(batch):
-                ids[line, width - len(rows[i]) :] = torch.tensor(rows[i])
-                mask[line, width - len(rows[i]) :] = 1
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            where = model.device
+                ids[line, width - len(rests[i]) :] = torch.tensor(rests[i])
+                mask[line, common + width - len(rests[i]) :] = 1
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, common:]
+            cache = copy.deepcopy(start)  # a pass writes into it
+            if cache is not None:
+                cache.batch_repeat_interleave(len(batch))
             logits = model(
                 input_ids=ids.to(where),
                 attention_mask=mask.to(where),
                 position_ids=positions.to(where),
-                use_cache=False,
+                past_key_values=cache,
+                use_cache=cache is not None,
                 logits_to_keep=1,
             ).logits[:, -1]
-            result[batch] = logits[:, list(choices)].float().cpu()
+            result[batch] = logits.float().log_softmax(-1)[:, list(choices)].cpu()
             if on_batch:
                 on_batch(len(batch))
     return result
+
+
+def shared_start(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with; at least one token of every row is left behind it."""
+    first, last = min(rows, key=list), max(rows, key=list)  # all others lie between them
+    most = min(len(row) for row in rows) - 1
+    return next((i for i in range(most) if first[i] != last[i]), max(most, 0))

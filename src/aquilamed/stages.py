@@ -19,7 +19,7 @@ from aquilamed.corpus import (
     toxicity,
 )
 from aquilamed.evaluate import knowledge, multiturn, pairwise
-from aquilamed.instruct import clean, deita, relevance, safety, select
+from aquilamed.instruct import clean, deita, relevance, safety, select, topics
 from aquilamed.prefer import decontaminate as prefer_decontaminate
 from aquilamed.prefer import objective, subjective
 from aquilamed.prefer import select as prefer_select
@@ -88,11 +88,12 @@ STAGES: tuple[Stage, ...] = (
         records=False,
         uses=("base_model",),
     ),
+    Stage("instruct/topics", topics.run, ("instruct/safety",), flow=("instruct/safety",), uses=("annotator",)),
     Stage(
-        "instruct/deita", deita.run, ("instruct/safety",), flow=("instruct/safety",), uses=("base_model", "annotator")
+        "instruct/deita", deita.run, ("instruct/topics",), flow=("instruct/topics",), uses=("base_model", "annotator")
     ),
     Stage("instruct/relevance", relevance.run, ("instruct/deita",), flow=("instruct/deita",), uses=("base_model",)),
-    Stage("instruct/select", select.run, ("instruct/relevance",), flow=("instruct/relevance",)),
+    Stage("instruct/select", select.run, ("instruct/relevance",), flow=("instruct/relevance",), uses=("base_model",)),
     Stage(
         "finetune",
         finetune.run,

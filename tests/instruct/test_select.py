@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 import tiny_model
+from aquilamed.instruct.diverse import DiversityConfig
 from aquilamed.instruct.select import SelectConfig, run
 from aquilamed.records import read_parts
 
@@ -21,9 +22,21 @@ ROWS = [
 ]
 
 
-def select(tmp_path: Path, config: SelectConfig) -> tuple[dict[str, str | None], dict]:
+def select(
+    tmp_path: Path, config: SelectConfig, rows: list = ROWS, asked: dict[str, str] | None = None
+) -> tuple[dict[str, str | None], dict]:
     schema = {"id": pl.String, "kind": pl.String, "deita": pl.Float64, "relevance": pl.List(pl.Float64)}
-    frame = pl.DataFrame(ROWS, schema=schema, orient="row").with_columns(lang=pl.col("kind").str.slice(-2))
+    frame = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+        lang=pl.col("kind").str.slice(-2),
+        department=pl.lit("cardiology"),
+        diseases=pl.lit(["stroke"], pl.List(pl.String)),
+        messages=pl.Series(
+            [
+                [{"role": "user", "content": (asked or {}).get(r[0], r[0])}, {"role": "assistant", "content": "a"}]
+                for r in rows
+            ]
+        ),
+    )
     before = tiny_model.table(tmp_path, "instruct/relevance", frame, rows=3)
     ctx = tiny_model.context(tmp_path, tmp_path, {"instruct/relevance": before})
     metrics = run(ctx, config).metrics
@@ -59,6 +72,39 @@ def test_a_target_takes_the_best_of_each_kind(tmp_path: Path) -> None:
     found, _ = select(tmp_path, config)
     assert {i for i, reason in found.items() if reason is None} == {"m2", "m4", "s3"}
     assert found["s2"] == "select.over_target"
+
+
+OPEN = {"deita_quantile": 0, "relevance_low": 0, "relevance_high": 1}
+
+
+@pytest.mark.parametrize(("fill", "taken"), [(False, {"a_zh": 5, "b_en": 2}), (True, {"a_zh": 8, "b_en": 2})])
+def test_a_kind_that_cannot_fill_its_share_is_said(tmp_path: Path, fill: bool, taken: dict[str, int]) -> None:
+    rows = [(f"{kind}{n}", kind, float(n), None) for kind, many in (("a_zh", 9), ("b_en", 2)) for n in range(many)]
+    config = SelectConfig(**OPEN, target=10, shares={"a_zh": 0.5, "b_en": 0.5}, fill=fill)
+    found, metrics = select(tmp_path, config, rows)
+    assert metrics["composition"] == taken
+    assert metrics["kinds"]["b_en"] == {"asked": 5, "available": 2, "not_diverse": 0, "taken": 2}
+    assert metrics["kinds"]["a_zh"]["available"] == 9
+    assert found["a_zh0"] == "select.over_target"  # the worst of its kind
+    assert metrics["topics"]["departments"] == {"cardiology": sum(taken.values())}
+
+
+def test_diversity_keeps_the_better_of_two_that_are_nearly_the_same(tmp_path: Path) -> None:
+    rows = [("x", "a_zh", 5.0, None), ("y", "a_zh", 7.0, None), ("z", "b_en", 6.0, None), ("w", "a_zh", 1.0, None)]
+    same = {
+        "x": "high fever and cough",
+        "y": "high fever and cough",
+        "z": "broken bone in the arm",
+        "w": "high fever and cough",
+    }
+    config = SelectConfig(
+        **OPEN, diversity=DiversityConfig(), target=3, shares={"a_zh": 2 / 3, "b_en": 1 / 3}, fill=True
+    )
+    found, metrics = select(tmp_path, config, rows, same)
+    assert found == {"x": "select.not_diverse", "y": None, "z": None, "w": "select.not_diverse"}
+    assert metrics["kinds"]["a_zh"] == {"asked": 2, "available": 3, "not_diverse": 2, "taken": 1}
+    detail = read_parts(tmp_path / "out" / "dropped").filter(pl.col("id") == "x")["detail"][0]
+    assert detail == "cosine 1.000 with y, whose s is 7.000"
 
 
 def test_impossible_settings_are_refused() -> None:

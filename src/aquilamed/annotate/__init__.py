@@ -16,11 +16,13 @@ from aquilamed.annotate.catalog import (
     RESPONSE_QUALITY,
     TURN,
     Answer,
+    DepartmentLabel,
     DomainLabel,
     QualityScore,
     Score1to6,
     TurnScores,
     Verdict,
+    department_rubric,
     domain_rubric,
 )
 from aquilamed.annotate.contract import Annotator, AnnotatorConfig, CallError, Rubric
@@ -39,12 +41,14 @@ __all__ = [
     "AnnotatorConfig",
     "Answer",
     "CallError",
+    "DepartmentLabel",
     "DomainLabel",
     "QualityScore",
     "Rubric",
     "Score1to6",
     "TurnScores",
     "Verdict",
+    "department_rubric",
     "domain_rubric",
     "open_annotator",
 ]

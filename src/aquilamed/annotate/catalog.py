@@ -4,6 +4,7 @@ The prompts are the files of `rubrics/`; `<name>.second.txt` is the wording of t
 """
 
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -85,6 +86,26 @@ RESPONSE_QUALITY = _rubric("response_quality", Score1to6)
 ANSWER = _rubric("answer", Answer)
 COMPARE = _rubric("compare", Verdict)
 TURN = _rubric("turn", TurnScores)
+
+
+class DepartmentLabel(_Reply):
+    """The hospital department that a dialogue belongs to (paper section 3); `department_rubric` closes the list."""
+
+    department: str
+
+
+def department_rubric(names: Mapping[str, str]) -> Rubric[DepartmentLabel]:
+    """Which of some departments a dialogue belongs to, or "none".
+
+    Args:
+        names: the label of each department → what it is called, for the prompt.
+    """
+    labels: Any = cast(Any, Literal)[(*names, "none")]
+    schema = create_model("DepartmentLabel", __base__=DepartmentLabel, department=(labels, ...))
+    listed = "\n".join(f"{label}: {name}" for label, name in names.items()).replace("$", "$$")
+    wordings = [(_FOLDER / f"department{number}.txt").read_text(encoding="utf-8") for number in ("", ".second")]
+    first, second = (string.Template(w).safe_substitute(departments=listed) for w in wordings)
+    return Rubric("department", first, schema, second)
 
 
 def domain_rubric(domain: str, about: str = "") -> Rubric[DomainLabel]:

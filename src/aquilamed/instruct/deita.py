@@ -1,158 +1,113 @@
 """Stage instruct/deita: complexity × quality (paper, section 3, after Deita).
 
 A round's complexity c is scored from its question, its quality q from question and answer, both from 1 to 6;
-s = c · q. A multi-turn dialogue's scores are the means over its rounds.
-
-The `model` scorer makes one forward pass per prompt and takes the expectation over the six score tokens' logits. A score
-token that the tokenizer does not have, or that two scores share, is an error; there is no default score.
+s = c · q. A multi-turn dialogue's scores are the means over its rounds. Scorers: `scorers.py`. With `sample` only so many
+dialogues are scored and a regressor that learned from them scores the rest: `pool.py`. `scored_by` says who did.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate import COMPLEXITY, RESPONSE_QUALITY, CallError
-from aquilamed.config import Config, StageFailed
+from aquilamed.corpus.student import StudentConfig
 from aquilamed.engine import no_reason
-from aquilamed.instruct.rounds import Round, rounds, score_parts, spread
-from aquilamed.models import ModelConfig, load_model, load_tokenizer
-from aquilamed.scoring import next_logits
+from aquilamed.instruct.pool import score_pool
+from aquilamed.instruct.rounds import rounds, score_parts, spread
+from aquilamed.instruct.scorers import AnnotatorScorer, ModelScorer, ModelScorerConfig, Score, Scorer
+from aquilamed.records import read_parts
 from aquilamed.stage import Context, Result
 
-SCORES = ("1", "2", "3", "4", "5", "6")
-COMPLEXITY_PROMPT = (
-    "How complex is the question below? Give a score from 1 (very simple) to 6 (very complex).\n\n"
-    "Question: {question}\n\nComplexity score:"
-)
-QUALITY_PROMPT = (
-    "How good is the answer below? Give a score from 1 (very poor) to 6 (excellent).\n\n"
-    "Question: {question}\n\nAnswer: {answer}\n\nQuality score:"
-)
-Scorer = Callable[[list[Round]], list[tuple[float, float] | str]]
+_BINS = 20
 
 
-class DeitaConfig(Config):
+class RegressorConfig(StudentConfig):
+    """The regressor of whole pools; a classifier's settings where none are given."""
+
+    batch_size: int = Field(default=128, ge=1)
+    """Texts per training step of the transformers backend."""
+    learning_rate: float = Field(default=3e-4, gt=0)
+    """Peak learning rate of the transformers backend."""
+    penalty: float = Field(default=0.3, gt=0)
+    """L2 penalty of the sklearn backend's linear model."""
+    heldout: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the scored dialogues that is not trained on and gives the reported figures."""
+
+
+class DeitaConfig(ModelScorerConfig):
     """Complexity and quality scoring."""
 
     scorer: Literal["model", "annotator"] = "model"
     """"model": score tokens' logits of a local model; "annotator": the recipe's annotator with its two rubrics."""
-    model: ModelConfig | None = None
-    """The scoring model; null takes the base model. Published Deita scorers are Llama models with the same protocol."""
-    max_tokens: int = Field(default=512, ge=16)
-    """Longest question and answer in a prompt, in tokens each; the middle of a longer one is left out, and counted."""
+    sample: int | None = Field(default=None, ge=50)
+    """Score so many dialogues, the same number of every kind, and let a regressor score the rest; null scores all."""
+    regressor: RegressorConfig = RegressorConfig()
+    """The regressor that learns from the sample."""
 
 
 def run(ctx: Context, config: DeitaConfig) -> Result:
-    """Add `complexity`, `quality` and `deita` (= complexity · quality, both means over rounds); unscored are dropped."""
-    cut = [0]
-    scorer: list[Scorer] = []
+    """Add `complexity`, `quality`, `deita` (= complexity · quality, means over rounds) and `scored_by`.
 
-    def score(frame: pl.DataFrame) -> pl.DataFrame:
-        if not scorer:  # loaded only when a part is left to score
-            scorer.append(_annotator_scorer(ctx) if config.scorer == "annotator" else _model_scorer(ctx, config, cut))
-        return score_frame(frame, scorer[0])
+    Dropped: deita.unscored, where the scorer gave no score.
+    """
+    scorer = _Lazy(ctx, config)
+    metrics: dict[str, Any] = {"scorer": config.scorer}
+    if config.sample is None:
+        score_parts(ctx, SOURCE, lambda frame: score_frame(frame, scorer, config.scorer), "Deita")
+    else:
+        metrics |= score_pool(ctx, SOURCE, config, scorer, score_frame)
+    metrics |= scorer.statistics()
+    kept = read_parts(ctx.out / "kept", ["complexity", "quality", "deita", "scored_by"])
+    spreads = {c: spread([kept], c) for c in ("complexity", "quality", "deita")}
+    by = dict(sorted(kept["scored_by"].value_counts().iter_rows()))
+    return Result({**metrics, **spreads, "scored_by": by, "grid": grid(kept)})
 
-    frames = score_parts(ctx, "instruct/safety", score, "Deita")
-    metrics: dict[str, Any] = {c: spread(frames, c) for c in ("complexity", "quality", "deita")}
-    return Result({"scorer": config.scorer, "truncated_texts": cut[0], **metrics})
+
+SOURCE = "instruct/topics"
 
 
-def score_frame(frame: pl.DataFrame, scorer: Scorer) -> pl.DataFrame:
-    """Score all rounds of a part together, then average them per dialogue."""
+class _Lazy:
+    """The config's scorer, loaded only when something is left to score."""
+
+    def __init__(self, ctx: Context, config: DeitaConfig) -> None:
+        self.ctx, self.config = ctx, config
+        self.scorer: AnnotatorScorer | ModelScorer | None = None
+
+    def __call__(self, items: list[Any]) -> list[Score]:
+        if self.scorer is None:
+            annotator = self.config.scorer == "annotator"
+            self.scorer = AnnotatorScorer(self.ctx) if annotator else ModelScorer(self.ctx, self.config)
+        return self.scorer(items)
+
+    def statistics(self) -> dict[str, Any]:
+        return self.scorer.statistics() if self.scorer else {}
+
+
+def score_frame(frame: pl.DataFrame, scorer: Scorer, by: str) -> pl.DataFrame:
+    """Score all rounds of a part together, then average them per dialogue. `by` is what `scored_by` says."""
     dialogues = [rounds(messages) for messages in frame["messages"].to_list()]
     flat = [r for d in dialogues for r in d]
     scores = iter(scorer(flat))
-    columns: dict[str, list[float | str | None]] = {
-        k: [] for k in ("complexity", "quality", "deita", "reason", "detail")
-    }
-    for dialogue in dialogues:
-        own = [next(scores) for _ in dialogue]
-        good = [s for s in own if not isinstance(s, str)]
-        failed = next((s for s in own if isinstance(s, str)), None if own else "the dialogue has no round")
-        c, q, s = (
-            (None, None, None)
-            if failed
-            else (
-                sum(c for c, _ in good) / len(good),
-                sum(q for _, q in good) / len(good),
-                sum(c * q for c, q in good) / len(good),
-            )
-        )
-        for name, value in zip(columns, (c, q, s, failed and "deita.unscored", failed), strict=True):
-            columns[name].append(value)
+    rows = [_means([next(scores) for _ in dialogue]) for dialogue in dialogues]
+    names = ("complexity", "quality", "deita", "reason", "detail")
     types = {"reason": pl.String, "detail": pl.String}
-    return no_reason(frame).with_columns(pl.Series(n, v, types.get(n, pl.Float64)) for n, v in columns.items())
+    columns = [pl.Series(n, [row[i] for row in rows], types.get(n, pl.Float64)) for i, n in enumerate(names)]
+    unscored = pl.col("reason").is_not_null()
+    return no_reason(frame).with_columns(columns).with_columns(scored_by=pl.when(~unscored).then(pl.lit(by)))
 
 
-def _annotator_scorer(ctx: Context) -> Scorer:
-    annotator = ctx.annotator()
-
-    def score(items: list[Round]) -> list[tuple[float, float] | str]:
-        asked = annotator.annotate(COMPLEXITY, [{"instruction": r.question} for r in items])
-        answered = annotator.annotate(
-            RESPONSE_QUALITY, [{"instruction": r.question, "response": r.answer} for r in items]
-        )
-        result: list[tuple[float, float] | str] = []
-        for c, q in zip(asked, answered, strict=True):
-            if isinstance(c, CallError):
-                result.append(f"complexity: {c.kind}: {c.detail}")
-            elif isinstance(q, CallError):
-                result.append(f"quality: {q.kind}: {q.detail}")
-            else:
-                result.append((float(c.score), float(q.score)))
-        return result
-
-    return score
+def _means(own: list[Score]) -> tuple[float | None, float | None, float | None, str | None, str | None]:
+    failed = next((s for s in own if isinstance(s, str)), None if own else "the dialogue has no round")
+    if failed is not None:
+        return None, None, None, "deita.unscored", failed
+    good = [s for s in own if not isinstance(s, str)]
+    n = len(good)
+    return sum(c for c, _ in good) / n, sum(q for _, q in good) / n, sum(c * q for c, q in good) / n, None, None
 
 
-def _model_scorer(ctx: Context, config: DeitaConfig, cut: list[int]) -> Scorer:
-    chosen = config.model or ctx.recipe.base_model
-    model, tokenizer = load_model(chosen), load_tokenizer(chosen)
-    separator, tokens = score_tokens(tokenizer)
-
-    def shorten(text: str) -> str:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) <= config.max_tokens:
-            return text
-        cut[0] += 1
-        half = config.max_tokens // 2
-        return f"{tokenizer.decode(ids[:half])} … {tokenizer.decode(ids[-half:])}"
-
-    def score(items: list[Round]) -> list[tuple[float, float] | str]:
-        prompts = [COMPLEXITY_PROMPT.format(question=shorten(r.question)) for r in items]
-        prompts += [QUALITY_PROMPT.format(question=shorten(r.question), answer=shorten(r.answer)) for r in items]
-        # The last token stands for the score: it is cut off, and what would come in its place is read.
-        rows = [ids[:-1] for ids in tokenizer([p + separator + "1" for p in prompts])["input_ids"]]
-        with ctx.progress.track("Deita", total=len(rows), unit="prompt") as bar:
-            logits = next_logits(model, rows, tokens, on_batch=bar.advance)
-        values = expectation(logits)
-        return list(zip(values[: len(items)], values[len(items) :], strict=True))
-
-    return score
-
-
-def expectation(logits: Any) -> list[float]:
-    """E[score] under the softmax of the score tokens' logits: (n, 6) → n values in [1, 6]."""
-    import torch
-
-    values = torch.softmax(logits.double(), -1) @ torch.arange(1, len(SCORES) + 1, dtype=torch.float64)
-    return [float(v) for v in values]
-
-
-def score_tokens(tokenizer: Any) -> tuple[str, list[int]]:
-    """The separator to put before a score, and the one token of each score behind it.
-
-    Raises `StageFailed` when the tokenizer has no single, distinct token for every score.
-    """
-    for separator in (" ", ""):
-        ids = [tokenizer("score:" + separator + s)["input_ids"] for s in SCORES]
-        heads = {tuple(i[:-1]) for i in ids}
-        tails = [i[-1] for i in ids]
-        if len(heads) == 1 and len(set(tails)) == len(SCORES) and len({len(i) for i in ids}) == 1:
-            return separator, tails
-    raise StageFailed(
-        "the scoring model's tokenizer has no single token for each of the scores 1 to 6; "
-        "choose another instruct.deita.model, or scorer: annotator"
-    )
+def grid(kept: pl.DataFrame) -> list[list[int]]:
+    """How many dialogues have which complexity (rows) and quality (columns), both 1 to 6 in 20 bins."""
+    c, q = (np.asarray(kept[name].to_numpy(), dtype=np.float64) for name in ("complexity", "quality"))
+    counts, _, _ = np.histogram2d(c, q, bins=_BINS, range=[(1.0, 6.0), (1.0, 6.0)])
+    return [[int(n) for n in row] for row in counts]

@@ -1,28 +1,27 @@
-"""Stage instruct/select: the SFT set (paper, section 3): thresholds on Deita and Context Relevance, then composition.
+"""Stage instruct/select: the SFT set (paper, section 3): thresholds on Deita and Context Relevance, then, best s first,
+diversity (`diverse.py`) and composition (`compose.py`).
 
 A multi-turn dialogue passes when the mean CR over its turns lies between two quantiles of the set: above, its turns do not
 belong together (CR > 1: the history hurts); below, it repeats itself.
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 from pydantic import Field, model_validator
 
 from aquilamed.config import Config
-from aquilamed.engine import no_reason
+from aquilamed.instruct.compose import PAPER_SHARE, apportion, refill
+from aquilamed.instruct.diverse import Chosen, DiversityConfig, Verdict, embed, take_all
 from aquilamed.instruct.rounds import spread
-from aquilamed.records import count_rows, iter_parts, parts, read_parts, write_part
+from aquilamed.instruct.topics import counted
+from aquilamed.records import iter_parts, read_parts, write_part
 from aquilamed.stage import Context, Result
 
-PAPER_SHARE = {
-    "single_turn_QA_zh": 0.272,
-    "single_turn_QA_en": 0.140,
-    "single_turn_option_zh": 0.248,
-    "multi_turn_QA_zh": 0.340,
-}
-"""The paper's composition of about 320,000 records (it writes _ch where we write _zh)."""
+Walk = Callable[[Sequence[int], Callable[[int], bool]], Iterator[Verdict]]
 
 
 class SelectConfig(Config):
@@ -39,7 +38,11 @@ class SelectConfig(Config):
     target: int | None = Field(default=None, ge=1)
     """Size of the set; null keeps all that pass. With a target, kinds fill it by `shares`, best s first."""
     shares: dict[str, float] = PAPER_SHARE
-    """Shares per kind for `target`; kinds that are not named get none then."""
+    """Shares per kind (and so per language) for `target`; kinds that are not named get none then."""
+    fill: bool = False
+    """Whether the other kinds fill up what one of them lacks; else the set is smaller than `target` then."""
+    diversity: DiversityConfig | None = None
+    """Deita's diversity step; null leaves it out."""
 
     @model_validator(mode="after")
     def _sane(self) -> "SelectConfig":
@@ -56,13 +59,17 @@ def run(ctx: Context, config: SelectConfig) -> Result:
     columns = ["id", "kind", "deita", "relevance"]
     scores = read_parts(source.kept, columns).with_columns(cr=pl.col("relevance").list.mean())
     thresholds = _thresholds(scores, config)
-    verdicts = _over_target(_judge(scores, thresholds), config, ctx.seed)
+    judged = _judge(scores, thresholds)
+    walk: Walk = take_all
+    if config.diversity is not None:
+        walk = Chosen(embed(ctx, config.diversity, source.kept_parts()), config.diversity.similarity).walk
+    verdicts, kinds = choose(judged, config, ctx.seed, walk)
     for path, frame in zip(source.kept_parts(), iter_parts(source.kept), strict=True):
-        judged = no_reason(frame).drop("reason", "detail").join(verdicts, on="id", how="left", maintain_order="left")
+        told = frame.join(verdicts, on="id", how="left", maintain_order="left")
         kept = pl.col("reason").is_null()
-        write_part(ctx.out / "dropped" / path.name, judged.filter(~kept))
-        write_part(ctx.out / "kept" / path.name, judged.filter(kept).drop("reason", "detail"))
-    return Result(_metrics(ctx, scores, thresholds))
+        write_part(ctx.out / "dropped" / path.name, told.filter(~kept))
+        write_part(ctx.out / "kept" / path.name, told.filter(kept).drop("reason", "detail"))
+    return Result({**_metrics(ctx, scores, thresholds), "target": config.target, "kinds": kinds})
 
 
 def _thresholds(scores: pl.DataFrame, config: SelectConfig) -> dict[str, float | None]:
@@ -98,21 +105,62 @@ def _judge(scores: pl.DataFrame, thresholds: dict[str, float | None]) -> pl.Data
     return pl.DataFrame(rows, schema=types, orient="row")
 
 
-def _over_target(judged: pl.DataFrame, config: SelectConfig, seed: int) -> pl.DataFrame:
-    """Cut kinds to their part of the target, best s first, ties by seeded hash."""
-    verdicts = judged.select("id", "reason", "detail")
-    if config.target is None:
-        return verdicts
-    over: dict[str, str] = {}
-    for (kind,), frame in judged.filter(pl.col("reason").is_null()).group_by(["kind"], maintain_order=True):
-        most = round(config.target * config.shares.get(str(kind), 0.0))
-        order = sorted(frame.iter_rows(named=True), key=lambda r: (-r["deita"], _hash(r["id"], seed)))
-        over |= {r["id"]: f"{kind} is full with {most}" for r in order[most:]}
-    full = pl.col("id").is_in(list(over))
-    return verdicts.with_columns(
-        reason=pl.when(full).then(pl.lit("select.over_target")).otherwise("reason"),
-        detail=pl.when(full).then(pl.col("id").replace_strict(over, default=None)).otherwise("detail"),
-    )
+def choose(
+    judged: pl.DataFrame, config: SelectConfig, seed: int, walk: Walk
+) -> tuple[pl.DataFrame, dict[str, dict[str, int | None]]]:
+    """Best s first, ties by seeded hash: what is not too near to a better one, until its kind is full.
+
+    Returns:
+        id, reason and detail; and per kind `asked` (null without a target), `available` (passed the thresholds),
+        `not_diverse` and `taken`.
+    """
+    ids, kinds, s = (judged[c].to_list() for c in ("id", "kind", "deita"))
+    reasons, details = judged["reason"].to_list(), judged["detail"].to_list()
+    passed = [row for row, reason in enumerate(reasons) if reason is None]
+    order = sorted(passed, key=lambda row: (-s[row], _hash(ids[row], seed)))
+    available = Counter(kinds[row] for row in passed)
+    asked = None if config.target is None else apportion(config.target, config.shares)
+    quotas = dict(asked or {})
+    taken: Counter[str] = Counter()
+    near: Counter[str] = Counter()
+
+    def wanted(row: int) -> bool:
+        return asked is None or taken[kinds[row]] < quotas.get(kinds[row], 0)
+
+    waiting = order
+    while waiting:
+        done = set()
+        for row, close in walk(waiting, wanted):
+            done.add(row)
+            if close is None:
+                taken[kinds[row]] += 1
+                continue
+            near[kinds[row]] += 1
+            reasons[row] = "select.not_diverse"
+            details[row] = f"cosine {close[1]:.3f} with {ids[close[0]]}, whose s is {s[close[0]]:.3f}"
+        waiting = [row for row in waiting if row not in done]
+        if not config.fill or config.target is None:
+            break
+        more = refill(
+            config.shares, Counter(kinds[row] for row in waiting), sum((asked or {}).values()) - taken.total()
+        )
+        if not more:
+            break
+        quotas = {kind: taken[kind] + more.get(kind, 0) for kind in quotas}
+    for row in waiting:
+        full = f"is full with {taken[kinds[row]]}" if config.shares.get(kinds[row]) else "has no share of the target"
+        reasons[row], details[row] = "select.over_target", f"{kinds[row]} {full}"
+    verdicts = pl.DataFrame({"id": ids, "reason": reasons, "detail": details}, schema=dict.fromkeys(("id", "reason", "detail"), pl.String))  # fmt: skip
+    table = {
+        kind: {
+            "asked": None if asked is None else asked.get(kind, 0),
+            "available": available[kind],
+            "not_diverse": near[kind],
+            "taken": taken[kind],
+        }
+        for kind in sorted({*available, *(asked or ())})
+    }
+    return verdicts, table
 
 
 def _hash(record: str, seed: int) -> str:
@@ -120,17 +168,19 @@ def _hash(record: str, seed: int) -> str:
 
 
 def _metrics(ctx: Context, scores: pl.DataFrame, thresholds: dict[str, float | None]) -> dict[str, Any]:
-    kept = read_parts(ctx.out / "kept", ["kind", "lang"])
-    n = count_rows(parts(ctx.out / "kept"))
+    kept = read_parts(ctx.out / "kept", ["kind", "lang", "department", "diseases"])
+    n = kept.height
     composition = dict(sorted(kept["kind"].value_counts().iter_rows()))
     return {
         "composition": composition,
         "composition_share": {k: v / n for k, v in composition.items()},
         "paper_share": PAPER_SHARE,
+        "paper_languages": {"zh": 0.86, "en": 0.14},
         "languages": dict(sorted(kept["lang"].value_counts().iter_rows())),
         "thresholds": thresholds,
         "histograms": {
             "deita": spread([scores], "deita")["histogram"],
             "relevance": spread([scores], "cr")["histogram"],
         },
+        "topics": counted(kept),
     }
