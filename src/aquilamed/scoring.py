@@ -76,10 +76,12 @@ def next_logprobs(
     common = shared_start(rows) if len(rows) > 1 else 0
     common = common if common >= share else 0
     with torch.inference_mode():
-        start = None
+        start, key = None, ""
         if common:
             ids = torch.tensor([list(rows[0][:common])], device=where)
-            start = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+            told = model(input_ids=ids, use_cache=True, logits_to_keep=1)
+            key = "cache" if hasattr(told, "cache") else "past_key_values"  # transformers renamed it in 5.2x
+            start = told[key]
         rests = [row[common:] for row in rows]
         for batch in batches(rests, tokens):
             width = max(len(rests[i]) for i in batch)
@@ -90,16 +92,17 @@ def next_logprobs(
                 ids[line, width - len(rests[i]) :] = torch.tensor(rests[i])
                 mask[line, common + width - len(rests[i]) :] = 1
             positions = (mask.cumsum(1) - 1).clamp(min=0)[:, common:]
-            cache = copy.deepcopy(start)  # a pass writes into it
-            if cache is not None:
+            more: dict[str, Any] = {"use_cache": False}
+            if start is not None:
+                cache = copy.deepcopy(start)  # a pass writes into it
                 cache.batch_repeat_interleave(len(batch))
+                more = {"use_cache": True, key: cache}
             logits = model(
                 input_ids=ids.to(where),
                 attention_mask=mask.to(where),
                 position_ids=positions.to(where),
-                past_key_values=cache,
-                use_cache=cache is not None,
                 logits_to_keep=1,
+                **more,
             ).logits[:, -1]
             result[batch] = logits.float().log_softmax(-1)[:, list(choices)].cpu()
             if on_batch:
