@@ -184,6 +184,37 @@ def chat(
     talk(model, system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
 
 
+@app.command("release")
+def release_command(
+    workspace: WorkspacePath,
+    what: Annotated[str, typer.Option(help="instruct, preference, corpus or model.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write. Default: WORKSPACE/release/<what>.")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Of a model: the training whose model it is. Default: the last.")
+    ] = None,
+    include_restricted: Annotated[
+        bool, typer.Option("--include-restricted", help="Also records whose licence does not allow passing them on.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload to the Hugging Face hub (token in $HF_TOKEN).")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make the pushed repository public.")] = False,
+) -> None:
+    """Write a folder ready for a hub: data or weights, card, licences, figures, checksums."""
+    from aquilamed.release import push as hub
+    from aquilamed.release import release
+
+    if push:
+        hub.check(push)
+    elif public:
+        raise Invalid("--public goes with --push OWNER/NAME")
+    space, _ = _open(workspace)
+    folder = release(space, what, out, include_restricted=include_restricted, stage=stage, repository=push)
+    typer.echo(folder)
+    if push:
+        typer.echo(hub.push(folder, push, Progress(), public))
+
+
 @app.command()
 def fetch(name: Annotated[str, typer.Argument(help="A model's name, e.g. smollm2-135m.")]) -> None:
     """Download a small base model, check it by hash, convert it. The only command that uses the network unasked."""

@@ -30,7 +30,20 @@ def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
         "knowledge": lambda s: single(s["knowledge"], panels.knowledge, s, (8, 3.8)),
         "quality": lambda s: single((s["quality"] or {}).get("histogram"), panels.quality, s, (7, 3.2)),
     }
-    style: dict[Any, Any] = {
+    found = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(style()):
+        for name, drawing in drawings.items():
+            (folder / f"{name}.png").unlink(missing_ok=True)
+            figure = drawing(summary)
+            if figure is not None:
+                found[name] = _save(figure, folder / f"{name}.png")
+    return found
+
+
+def style() -> dict[Any, Any]:
+    """How all figures look; a dollar sign in a label is a dollar sign."""
+    return {
         "svg.fonttype": "none",
         "svg.hashsalt": "aquilamed",
         "font.size": 9.5,
@@ -41,31 +54,29 @@ def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
         "axes.axisbelow": True,
         "figure.constrained_layout.use": True,
         "hatch.linewidth": 0.6,
+        "text.parse_math": False,
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     }
-    found = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(style):
-        for name, drawing in drawings.items():
-            (folder / f"{name}.png").unlink(missing_ok=True)
-            figure = drawing(summary)
-            if figure is not None:
-                found[name] = _save(figure, folder / f"{name}.png")
-    return found
 
 
 def _save(figure: Any, path: Path) -> str:
     """Write a figure as PNG and return it as SVG without its XML head and metadata."""
-    png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    svg = io.StringIO()
+    write_atomic(path, png(figure))
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-    write_atomic(path, png.getvalue())
     text = svg.getvalue()
     head, _, body = text[text.index("<svg") :].partition("<metadata>")
     return (head + body.partition("</metadata>")[2]).replace(INK, "currentColor")
 
 
-def _figure(size: tuple[float, float]) -> Any:
+def png(figure: Any) -> bytes:
+    """A figure as PNG; its bytes depend on what it shows alone."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    return out.getvalue()
+
+
+def blank(size: tuple[float, float]) -> Any:
     """A figure that no window system and no global state knows about."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -81,13 +92,13 @@ def single(
     """A figure of one panel; None when there is nothing to show."""
     if not data:
         return None
-    figure = _figure(size)
+    figure = blank(size)
     return figure if panel(figure.subplots(), summary) else None
 
 
 def overview(summary: dict[str, Any]) -> Any:
     """Four panels: what was kept, perplexity, preference accuracy, knowledge."""
-    figure = _figure((12, 8))
+    figure = blank((12, 8))
     axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": [1.1, 1]})
     drawn = [
         panel(axis, summary)
@@ -108,7 +119,7 @@ def composition(summary: dict[str, Any]) -> Any:
     counts, paper = (summary["composition"][k] for k in ("counts", "paper"))
     if not counts:
         return None
-    figure = _figure((9, 4.2))
+    figure = blank((9, 4.2))
     panels.pies(figure, counts, paper or {})
     return figure
 
@@ -118,7 +129,7 @@ def losses(summary: dict[str, Any]) -> Any:
     curves = {name: t["loss"] for name, t in summary["trainings"].items() if t["loss"]}
     if not curves:
         return None
-    figure = _figure((3.2 * len(curves), 3))
+    figure = blank((3.2 * len(curves), 3))
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for axis, (name, curve) in zip(axes, curves.items(), strict=True):
         validation = summary["sft"]["eval_loss"] if name == "finetune" else None
@@ -131,7 +142,7 @@ def rounds(summary: dict[str, Any]) -> Any:
     models = {m: v for m, v in (summary["multiturn"].get("models") or {}).items() if v["rounds"]}
     if not models:
         return None
-    figure = _figure((12, 3.2))
+    figure = blank((12, 3.2))
     axes = figure.subplots(1, 4, sharey=True)
     for axis, aspect in zip(axes, panels.ASPECTS, strict=True):
         panels.aspect(axis, aspect, models)

@@ -142,12 +142,12 @@ def knowledge(axis: Any, summary: dict[str, Any]) -> bool:
     return True
 
 
-def pies(figure: Any, counts: dict[str, int], paper: dict[str, float]) -> None:
+def pies(figure: Any, counts: dict[str, int], paper: dict[str, float], ours: str = "This run") -> None:
     """Two pies in the same colours: our SFT set and the paper's."""
     kinds = sorted({*counts, *paper})
     colors = {kind: PALETTE[i % 6] for i, kind in enumerate(kinds)}
     shares = {k: n / sum(counts.values()) for k, n in counts.items() if n}
-    titles = (f"This run ({sum(counts.values()):,} dialogues)", "The paper (about 320,000)")
+    titles = (f"{ours} ({sum(counts.values()):,} dialogues)", "The paper (about 320,000)")
     for axis, title, given in zip(figure.subplots(1, 2), titles, (shares, paper), strict=True):
         axis.set_title(title, loc="center")
         wedges, _ = axis.pie(

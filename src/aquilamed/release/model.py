@@ -1,0 +1,267 @@
+"""Releases of models: safetensors, tokenizer and chat template, with a card that says what they were trained on and measured by.
+
+Other formats of the same weights are further files of the folder: whoever writes them does so before `_files`, which lists
+what is there, and checksums follow by themselves.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aquilamed import __version__
+from aquilamed.config import Invalid, StageFailed
+from aquilamed.models import find_model
+from aquilamed.records import iter_parts, write_atomic
+from aquilamed.release import card, facts, figures, text
+from aquilamed.release.folder import files, sha256
+from aquilamed.release.public_recipe import public_path, public_recipe
+from aquilamed.release.rights import Rights, licenses_of
+from aquilamed.release.tables import verify
+from aquilamed.report import model_sections
+from aquilamed.report.cells import count
+from aquilamed.report.run_sections import limitations
+from aquilamed.report.summary import TRAININGS, summarise
+from aquilamed.stages import enabled
+from aquilamed.workspace import Artifact
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+TOKENIZER = ("*.json", "*.jinja", "*.txt", "*.model")
+EVALUATIONS = ("evaluate/knowledge", "evaluate/pairwise", "evaluate/multiturn")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that training started from: its name, its hub id and licence where they are known."""
+
+    name: str
+    hub: str = ""
+    license: str = ""
+
+
+def build(out: Path, found: facts.Facts, stage: str | None, repository: str) -> dict[str, Any]:
+    """Write everything of a model release but its checksums into `out`; returns what release.json says.
+
+    Raises:
+        Invalid: no such training in the recipe, or it is not done.
+        StageFailed: a file of the model was changed since its stage wrote it.
+    """
+    artifact = _artifact(found, stage)
+    _copy(artifact, out)
+    lineage = found.lineage([artifact])
+    trained_on = _training_data(found, lineage)
+    write_atomic(out / "recipe.yaml", public_recipe(found.recipe).encode())
+    (out / "figures").mkdir()
+    summary = summarise(found.run)
+    trainings = [a.stage for a in lineage if a.stage in TRAININGS]
+    figures.training(out / "figures" / "training.png", summary, trainings)
+    base, rights = _base(found), _rights(trained_on, lineage)
+    write_atomic(out / "LICENSE.md", _licenses(base, rights).encode())
+    page = _readme(out, found, artifact, lineage, summary, trainings, base, rights, repository)
+    write_atomic(out / "README.md", page.encode())
+    return {
+        "what": "model",
+        "recipe": found.recipe.name,
+        "finished": facts.finished([artifact]),
+        "stage": artifact.stage,
+        "stages": facts.provenance(lineage),
+        "versions": facts.versions(lineage),
+        "sha256": {name: sha256(out / name) for name in files(out)},
+    }
+
+
+def _artifact(found: facts.Facts, stage: str | None) -> Artifact:
+    made = [name for name in facts.MODELS if name in enabled(found.recipe)]
+    if not made:
+        raise Invalid("this workspace's recipe trains no model")
+    if stage is not None and stage not in made:
+        raise Invalid(f"--stage {stage}: no training of this recipe; it has: {', '.join(made)}")
+    try:
+        return found.done(stage or made[0])
+    except Invalid as error:
+        done = [name for name in made if name in found.run.artifacts()]
+        hint = f"; or release an earlier one: --stage {done[0]}" if done and stage is None else ""
+        raise Invalid(f"{error}{hint}") from error
+
+
+def _copy(artifact: Artifact, out: Path) -> None:
+    """Weights, tokenizer and template, each held to its manifest's hash; nothing else that may lie there."""
+    folder = artifact.path / "model"
+    chosen = sorted({p for pattern in (*WEIGHTS, *TOKENIZER) for p in folder.glob(pattern)})
+    if not any(p.suffix == ".safetensors" for p in chosen):
+        raise StageFailed(f"{folder}: no safetensors; delete {artifact.path} and run the recipe again")
+    for path in chosen:
+        verify(artifact, path)
+        shutil.copyfile(path, out / path.name)
+
+
+def parameters(folder: Path) -> int:
+    """How many numbers a model's safetensors hold, from their headers."""
+    from safetensors import safe_open
+
+    found = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "np") as tensors:
+            found += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return found
+
+
+def _training_data(found: facts.Facts, lineage: Sequence[Artifact]) -> list[Artifact]:
+    """The data sets that a training (or its packing) read."""
+    known = found.run.artifacts()
+    users = [a for a in lineage if "records_in" not in a.manifest]
+    names = {name for a in users for name in a.manifest.get("inputs", {})}
+    return [known[name] for name in known if name in names and "records_in" in known[name].manifest]
+
+
+def _rights(data: Sequence[Artifact], lineage: Sequence[Artifact]) -> Rights:
+    rights = Rights(licenses_of(lineage), include_restricted=True)
+    for artifact in data:
+        for frame in iter_parts(artifact.kept, ["source", "license", "origin"]):
+            rights.sift(frame)
+    return rights
+
+
+def _base(found: facts.Facts) -> Base:
+    """The base model by its hub name where there is one; a local folder goes by its own name."""
+    path = found.recipe.base_model.path
+    try:
+        folder = Path(find_model(path))
+    except Invalid:  # it may be on another machine: the weights are ours already
+        return Base(public_path(path))
+    if not folder.is_dir():
+        return Base(path, hub=path)
+    told = _header(folder / "README.md")
+    source = folder / "source.json"
+    if source.exists():
+        told |= json.loads(source.read_text(encoding="utf-8"))
+    return Base(folder.name, str(told.get("model") or ""), str(told.get("license") or ""))
+
+
+def _header(readme: Path) -> dict[str, Any]:
+    """The YAML header of a model's card; {} where there is none."""
+    try:
+        head = readme.read_text(encoding="utf-8").partition("---\n")[2].partition("\n---")[0]
+        values = yaml.safe_load(head)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return {"license": values["license"]} if isinstance(values, dict) and isinstance(values.get("license"), str) else {}
+
+
+def _licenses(base: Base, rights: Rights) -> str:
+    stated = f"The base model {text.code(base.name)} is under {text.code(base.license)}" if base.license else ""
+    unknown = f"The licence of the base model {text.code(base.name)} is not known here: see where it came from"
+    return card.render(
+        "license.md.j2",
+        {
+            "intro": f"{stated or unknown}; the weights here are derived from it. They were trained on these sources:",
+            "table": card.licenses_table(rights),
+            "restricted": "",
+            "outro": "No training text is part of this release. The program that made it (aquilamed) is under Apache-2.0.",
+        },
+    )
+
+
+def _readme(
+    out: Path,
+    found: facts.Facts,
+    artifact: Artifact,
+    lineage: list[Artifact],
+    summary: dict[str, Any],
+    trainings: list[str],
+    base: Base,
+    rights: Rights,
+    repository: str,
+) -> str:
+    title = f"{found.recipe.name}-{artifact.stage.replace('/', '-')}"
+    known = found.run.artifacts()
+    evaluations = [known[name] for name in EVALUATIONS if name in known]
+    results = [r for r in _results(known) if r.get("model_fingerprint") == artifact.manifest["fingerprint"]]
+    mine = {**summary, "trainings": {k: summary["trainings"][k] for k in trainings}}
+    told = [*model_sections.trainings(mine)]
+    told += model_sections.perplexity(summary) if any(t.startswith("pretrain/") for t in trainings) else []
+    told += model_sections.sft(summary) if "finetune" in trainings else []
+    told += model_sections.dpo(summary) if "align" in trainings else []
+    scored = [*model_sections.knowledge(summary)] if summary["knowledge"] else []
+    scored += [*model_sections.pairwise(summary), *model_sections.multiturn(summary)]
+    restricted = sum(rights.restricted().values())
+    langs = summary["composition"]["counts"] or {}
+    chain = [a for a in lineage if "records_in" in a.manifest]
+    return card.render(
+        "model.md.j2",
+        {
+            "header": card.header(
+                {
+                    **card.license_header([base.license] if base.license else []),
+                    "language": card.languages(_languages(lineage, langs)),
+                    "base_model": base.hub if base.hub and base.hub == text.one_line(base.hub) else "",
+                    "library_name": "transformers",
+                    "pipeline_tag": "text-generation",
+                    "tags": ["medical", "conversational", *(["dpo"] if "align" in trainings else []), "aquilamed"],
+                    "model-index": [{"name": title, "results": _index(results)}] if results else [],
+                }
+            ),
+            "title": title,
+            "base": text.link(base.name, f"https://huggingface.co/{base.hub}" if base.hub else ""),
+            "trainings": " → ".join(text.code(t) for t in trainings),
+            "parameters": count(parameters(out)),
+            "repository": repository,
+            "chat": artifact.stage in ("finetune", "align"),
+            "files_table": _files(out),
+            "training_tables": [text.table(t) for t in told],
+            "figure": (out / "figures" / "training.png").exists(),
+            "figure_alt": f"Training loss over steps of {', '.join(trainings)}; first and last values are in the table",
+            "sources_table": card.sources_table(rights, left_out=False),
+            "restricted": count(restricted) if restricted else "",
+            "funnel_table": card.funnel_table(facts.funnel(chain)),
+            "contamination_table": card.contamination_table(facts.contamination(lineage)),
+            "labels_table": card.labels_table(facts.labels(lineage)),
+            "evaluation_tables": [text.table(t) for t in scored],
+            "judges_table": card.labels_table(facts.labels(evaluations)),
+            "limitations": limitations(summary),
+            "version": __version__,
+            "recipe": text.code(found.recipe.name),
+            "recipe_plain": found.recipe.name,
+            "finished": facts.finished([artifact]),
+            "stage": artifact.stage,
+            "stages_table": card.stages_table(lineage),
+        },
+    )
+
+
+def _languages(lineage: Sequence[Artifact], kinds: dict[str, int]) -> set[str]:
+    """The languages of the training data: of the mixes, and behind the kinds' names (multi_turn_QA_zh)."""
+    mixes = [a.metrics.get("tokens_by_lang") or {} for a in lineage if a.stage.startswith("corpus/mix")]
+    return {lang for mix in mixes for lang in mix} | {kind.rpartition("_")[2] for kind in kinds}
+
+
+def _results(known: dict[str, Artifact]) -> list[dict[str, Any]]:
+    return list(known["evaluate/knowledge"].metrics["results"]) if "evaluate/knowledge" in known else []
+
+
+def _index(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The card's model-index: accuracy and its standard error as shares, with the number of questions in the name."""
+    found = []
+    for r in results:
+        if r["accuracy"] is None:
+            continue
+        about = f"{r['shots']}-shot, n = {r['n']}"
+        metrics = [{"type": "accuracy", "name": f"accuracy ({about})", "value": round(r["accuracy"], 6)}]
+        if r["stderr"] is not None:
+            metrics.append(
+                {"type": "accuracy_stderr", "name": f"standard error ({about})", "value": round(r["stderr"], 6)}
+            )
+        task = {"type": "multiple-choice", "name": "Multiple choice"}
+        found.append({"task": task, "dataset": {"type": r["task"], "name": r["task"]}, "metrics": metrics})
+    return found
+
+
+def _files(out: Path) -> str:
+    """What the folder holds, by size."""
+    body = [[text.code(name), count((out / name).stat().st_size)] for name in files(out) if name != "README.md"]
+    return text.rows(["File", "Bytes"], body)
