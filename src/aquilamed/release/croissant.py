@@ -12,7 +12,7 @@ import pyarrow as pa
 from aquilamed.release.tables import DataFile, Written
 
 VERSION = "http://mlcommons.org/croissant/1.1"
-MEDIA = {"parquet": "application/vnd.apache.parquet", "jsonl": "application/jsonlines"}
+MEDIA = {"parquet": "application/x-parquet", "jsonl": "application/jsonlines"}
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -71,7 +71,7 @@ def metadata(
         columns: column → what it holds.
     """
     data = [_file(f, sums[f.path], (folder / f.path).stat().st_size) for f in written.files]
-    groups = _groups(written.files)
+    groups = written.tables()
     sets = [_file_set(config, split, files) for (config, split), files in groups.items() if len(files) > 1]
     return {
         "@context": CONTEXT,
@@ -85,13 +85,6 @@ def metadata(
             for (config, split), files in groups.items()
         ],
     }
-
-
-def _groups(files: Sequence[DataFile]) -> dict[tuple[str, str], list[DataFile]]:
-    found: dict[tuple[str, str], list[DataFile]] = {}
-    for file in files:
-        found.setdefault((file.config, file.split), []).append(file)
-    return found
 
 
 def _file(file: DataFile, digest: str, size: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from aquilamed.config import Invalid
 from aquilamed.instruct.select import PAPER_SHARE
 from aquilamed.records import read_parts, write_atomic, write_json
 from aquilamed.release import croissant, facts, figures, folder, forms
-from aquilamed.release.page import COUNTED, COUNTED_TEXT, Page, rows_of
+from aquilamed.release.page import COUNTED, COUNTED_TEXT, Page
 from aquilamed.release.public_recipe import public_recipe
 from aquilamed.release.rights import Rights, licenses_of
 from aquilamed.release.tables import TRAIN, VALIDATION, SplitOf, Written, columns_of, write_set
@@ -104,7 +104,7 @@ def build(out: Path, found: facts.Facts, what: What, include_restricted: bool, r
         "recipe": found.recipe.name,
         "finished": facts.finished(finals),
         "records": {
-            c: {f.split: rows_of(written, c, f.split) for f in written.files if f.config == c} for c in written.schemas
+            f"{config}/{split}": sum(f.rows for f in files) for (config, split), files in written.tables().items()
         },
         "left_out": rights.left_out.total(),
         "restricted_included": sum(rights.restricted().values()),

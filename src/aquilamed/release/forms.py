@@ -1,13 +1,14 @@
 """The forms in which a set is published: one config of the released folder each.
 
 `default` is what trainers read as it is: OpenAI messages (TRL's SFT), prompt/chosen/rejected (TRL's DPO), or text.
-`aquilamed` is the form of the paper's own sets: instruction, input, output and history, one JSON object per line; of a pair
-`output` is the list [chosen, rejected].
+`aquilamed` is the form of the paper's own sets: instruction, input, output and history; of a pair `output` is the list
+[chosen, rejected]. It is written as Parquet and, as the paper's sets are, as JSON lines. All configs are Parquet because
+`datasets` reads every config of a folder with the reader of the first.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -34,20 +35,20 @@ AQUILAMED_RL = pa.schema(
 
 @dataclass(frozen=True)
 class Form:
-    """One config: where its files go, how they are written, its columns, and what it makes of a part of the set."""
+    """One config: where its files go, its columns, what it makes of a part of the set, and whether JSON lines stand beside."""
 
     name: str
     folder: str
-    format: Literal["parquet", "jsonl"]
     schema: pa.Schema
-    rows: Callable[[pl.DataFrame], list[dict[str, Any]] | pa.Table]
+    rows: Callable[[pl.DataFrame], pa.Table]
+    jsonl: bool = False
 
 
 def instruct_forms(columns: pl.Schema) -> list[Form]:
     """Messages for trainers with every score and label behind them, and the paper's form."""
     return [
         _table("default", "data", _first(columns, ["messages"])),
-        Form("aquilamed", "aquilamed", "jsonl", AQUILAMED_INSTRUCT, lambda f: [_instruct(r) for r in f.to_dicts()]),
+        _published(AQUILAMED_INSTRUCT, _instruct),
     ]
 
 
@@ -55,7 +56,7 @@ def preference_forms(columns: pl.Schema) -> list[Form]:
     """TRL's conversational preference form, and the paper's."""
     return [
         _table("default", "data", _first(columns, ["prompt", "chosen", "rejected"])),
-        Form("aquilamed", "aquilamed", "jsonl", AQUILAMED_RL, lambda f: [_pair(r) for r in f.to_dicts()]),
+        _published(AQUILAMED_RL, _pair),
     ]
 
 
@@ -70,7 +71,14 @@ def _table(name: str, folder: str, columns: dict[str, Any]) -> Form:
     def rows(frame: pl.DataFrame) -> pa.Table:
         return frame.select(list(columns)).to_arrow().cast(schema)
 
-    return Form(name, folder, "parquet", schema, rows)
+    return Form(name, folder, schema, rows)
+
+
+def _published(schema: pa.Schema, form: Callable[[dict[str, Any]], dict[str, Any]]) -> Form:
+    def rows(frame: pl.DataFrame) -> pa.Table:
+        return pa.Table.from_pylist([form(row) for row in frame.to_dicts()], schema)
+
+    return Form("aquilamed", "aquilamed", schema, rows, jsonl=True)
 
 
 def _first(columns: pl.Schema, names: list[str]) -> dict[str, Any]:

@@ -60,9 +60,9 @@ def build(out: Path, found: facts.Facts, stage: str | None, repository: str) -> 
     summary = summarise(found.run)
     trainings = [a.stage for a in lineage if a.stage in TRAININGS]
     figures.training(out / "figures" / "training.png", summary, trainings)
-    base, rights = _base(found), _rights(trained_on, lineage)
+    base, (rights, languages) = _base(found), _read(trained_on, lineage)
     write_atomic(out / "LICENSE.md", _licenses(base, rights).encode())
-    page = _readme(out, found, artifact, lineage, summary, trainings, base, rights, repository)
+    page = _readme(out, found, artifact, lineage, summary, trainings, base, rights, languages, repository)
     write_atomic(out / "README.md", page.encode())
     return {
         "what": "model",
@@ -119,12 +119,14 @@ def _training_data(found: facts.Facts, lineage: Sequence[Artifact]) -> list[Arti
     return [known[name] for name in known if name in names and "records_in" in known[name].manifest]
 
 
-def _rights(data: Sequence[Artifact], lineage: Sequence[Artifact]) -> Rights:
-    rights = Rights(licenses_of(lineage), include_restricted=True)
+def _read(data: Sequence[Artifact], lineage: Sequence[Artifact]) -> tuple[Rights, set[str]]:
+    """Whose records the trainings read, and in which languages they are."""
+    rights, languages = Rights(licenses_of(lineage), include_restricted=True), set[str]()
     for artifact in data:
-        for frame in iter_parts(artifact.kept, ["source", "license", "origin"]):
+        for frame in iter_parts(artifact.kept, ["source", "license", "origin", "lang"]):
             rights.sift(frame)
-    return rights
+            languages.update(frame["lang"].drop_nulls().unique().to_list())
+    return rights, languages
 
 
 def _base(found: facts.Facts) -> Base:
@@ -176,6 +178,7 @@ def _readme(
     trainings: list[str],
     base: Base,
     rights: Rights,
+    languages: set[str],
     repository: str,
 ) -> str:
     title = f"{found.recipe.name}-{artifact.stage.replace('/', '-')}"
@@ -190,7 +193,6 @@ def _readme(
     scored = [*model_sections.knowledge(summary)] if summary["knowledge"] else []
     scored += [*model_sections.pairwise(summary), *model_sections.multiturn(summary)]
     restricted = sum(rights.restricted().values())
-    langs = summary["composition"]["counts"] or {}
     chain = [a for a in lineage if "records_in" in a.manifest]
     return card.render(
         "model.md.j2",
@@ -198,7 +200,7 @@ def _readme(
             "header": card.header(
                 {
                     **card.license_header([base.license] if base.license else []),
-                    "language": card.languages(_languages(lineage, langs)),
+                    "language": card.languages(languages),
                     "base_model": base.hub if base.hub and base.hub == text.one_line(base.hub) else "",
                     "library_name": "transformers",
                     "pipeline_tag": "text-generation",
@@ -232,12 +234,6 @@ def _readme(
             "stages_table": card.stages_table(lineage),
         },
     )
-
-
-def _languages(lineage: Sequence[Artifact], kinds: dict[str, int]) -> set[str]:
-    """The languages of the training data: of the mixes, and behind the kinds' names (multi_turn_QA_zh)."""
-    mixes = [a.metrics.get("tokens_by_lang") or {} for a in lineage if a.stage.startswith("corpus/mix")]
-    return {lang for mix in mixes for lang in mix} | {kind.rpartition("_")[2] for kind in kinds}
 
 
 def _results(known: dict[str, Artifact]) -> list[dict[str, Any]]:

@@ -19,11 +19,6 @@ COUNTED = (("kind", "kind"), ("lang", "language"), ("source", "source"))
 COUNTED_TEXT = (("lang", "language"), ("domain", "domain"), ("source", "source"))
 
 
-def rows_of(written: Written, config: str, split: str) -> int:
-    """How many records a split of a config holds."""
-    return sum(f.rows for f in written.files if (f.config, f.split) == (config, split))
-
-
 @dataclass(frozen=True)
 class Page:
     """What the card, LICENSE.md and croissant.json are filled from."""
@@ -110,14 +105,19 @@ class Page:
         words = WORDS[self.what]
         names = {name for _, name in self.rights.released}
         allowed = card.license_header(names if not self.rights.restricted() else ["restricted"])
-        configs, infos = [], []
-        for n, config in enumerate(dict.fromkeys(f.config for f in self.written.files)):
-            mine = [f for f in self.written.files if f.config == config]
-            splits = list(dict.fromkeys(f.split for f in mine))
-            place = mine[0].path.rpartition("/")[0]
-            data_files = [{"split": s, "path": f"{place}/{s}-*.{mine[0].format}"} for s in splits]
-            configs.append({"config_name": config, "data_files": data_files} | ({"default": True} if n == 0 else {}))
-            told = [{"name": s, "num_examples": rows_of(self.written, config, s)} for s in splits]
+        configs: list[dict[str, Any]] = []
+        infos: list[dict[str, Any]] = []
+        tables = self.written.tables()
+        for config in dict.fromkeys(c for c, _ in tables):
+            mine = {split: files for (c, split), files in tables.items() if c == config}
+            data_files = [
+                {"split": s, "path": f"{f[0].path.rpartition('/')[0]}/{s}-*.parquet"} for s, f in mine.items()
+            ]
+            configs.append({"config_name": config, "data_files": data_files} | ({} if configs else {"default": True}))
+            told = [
+                {"name": s, "num_bytes": sum(f.bytes for f in files), "num_examples": sum(f.rows for f in files)}
+                for s, files in mine.items()
+            ]
             infos.append(
                 {"config_name": config, "features": forms.features(self.written.schemas[config]), "splits": told}
             )

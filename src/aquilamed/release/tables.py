@@ -24,12 +24,13 @@ SplitOf = Callable[[pl.DataFrame], pl.Series]
 
 @dataclass(frozen=True)
 class DataFile:
-    """A written data file; `path` is relative to the released folder."""
+    """A written data file; `path` is relative to the released folder, `bytes` the records' size in memory."""
 
     path: str
     config: str
     split: str
     rows: int
+    bytes: int
     format: str
 
 
@@ -41,6 +42,14 @@ class Written:
     schemas: dict[str, pa.Schema] = field(default_factory=dict)
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Column ("split", "kind", "lang", "domain", and "tokens by …" sums) → value → records (or tokens)."""
+
+    def tables(self) -> dict[tuple[str, str], list[DataFile]]:
+        """(config, split) → its Parquet files; JSON lines hold the same records again."""
+        found: dict[tuple[str, str], list[DataFile]] = {}
+        for file in self.files:
+            if file.format == "parquet":
+                found.setdefault((file.config, file.split), []).append(file)
+        return found
 
     @property
     def records(self) -> int:
@@ -94,53 +103,66 @@ def verify(artifact: Artifact, file: Path) -> None:
 
 def _count(counts: dict[str, Counter[str]], frame: pl.DataFrame, splits: pl.Series) -> None:
     counts["split"].update(splits.to_list())
-    for name in ("kind", "lang", "domain", "source"):
-        if name not in frame.columns:
-            continue
-        values = frame.with_columns(pl.col(name).fill_null(""))
-        counts[name].update(dict(values[name].value_counts().iter_rows()))
-        if "tokens" in frame.columns:
-            counts[f"tokens by {name}"].update(dict(values.group_by(name).agg(pl.col("tokens").sum()).iter_rows()))
+    for name in (n for n in ("kind", "lang", "domain", "source") if n in frame.columns):
+        # Sorted: equal counts are shown in the order in which they were first seen, and Polars groups in any order.
+        grouped = frame.group_by(pl.col(name).fill_null("")).agg(pl.len(), *_tokens(frame)).sort(name)
+        counts[name].update(dict(grouped.select(name, "len").iter_rows()))
+        if "tokens" in grouped.columns:
+            counts[f"tokens by {name}"].update(dict(grouped.select(name, "tokens").iter_rows()))
+
+
+def _tokens(frame: pl.DataFrame) -> list[pl.Expr]:
+    return [pl.col("tokens").sum()] if "tokens" in frame.columns else []
 
 
 class _Sinks:
     """The files of one form, one series per split; shards get their final names when their number is known."""
 
     def __init__(self, out: Path, form: Form) -> None:
-        self.folder, self.form = out / form.folder, form
-        self.out = out
-        self.shards: dict[str, list[tuple[Path, int]]] = {split: [] for split in SPLITS}
-        self.open: dict[str, Any] = {}
+        self.out, self.form = out, form
+        self.formats = ["parquet", "jsonl"] if form.jsonl else ["parquet"]
+        self.shards: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
+        self.open: dict[str, list[Any]] = {}
 
     def add(self, split: str, frame: pl.DataFrame) -> None:
         rows = self.form.rows(frame)
-        writer = self.open.get(split) or self._next(split)
-        path, count = self.shards[split][-1]
-        if isinstance(rows, pa.Table):
-            writer.write_table(rows)
-        else:
-            lines = (json.dumps(row, ensure_ascii=False, separators=(", ", ": ")) for row in rows)
-            writer.write("".join(f"{line}\n" for line in lines).encode())
-        self.shards[split][-1] = (path, count + frame.height)
-        if path.stat().st_size >= SHARD_BYTES:
-            self.open.pop(split).close()
+        if split not in self.open:
+            self._next(split)
+        for writer in self.open[split]:
+            if isinstance(writer, pq.ParquetWriter):
+                writer.write_table(rows)
+            else:
+                writer.writelines(f"{json.dumps(row, ensure_ascii=False)}\n".encode() for row in rows.to_pylist())
+        count, size = self.shards[split][-1]
+        self.shards[split][-1] = (count + rows.num_rows, size + rows.nbytes)
+        if self._path(split, "parquet").stat().st_size >= SHARD_BYTES:
+            self._close(split)
 
-    def _next(self, split: str) -> Any:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{split}-{len(self.shards[split]):05d}.unfinished"
-        parquet = self.form.format == "parquet"
-        self.open[split] = pq.ParquetWriter(path, self.form.schema, compression="zstd") if parquet else path.open("wb")
-        self.shards[split].append((path, 0))
-        return self.open[split]
+    def _path(self, split: str, format: str, number: int | None = None) -> Path:
+        number = len(self.shards[split]) - 1 if number is None else number
+        return self.out / self.form.folder / f"{split}-{number:05d}.{format}.unfinished"
+
+    def _next(self, split: str) -> None:
+        self.shards[split].append((0, 0))
+        first = self._path(split, "parquet")
+        first.parent.mkdir(parents=True, exist_ok=True)
+        self.open[split] = [pq.ParquetWriter(first, self.form.schema, compression="zstd")]
+        if self.form.jsonl:
+            self.open[split].append(self._path(split, "jsonl").open("wb"))
+
+    def _close(self, split: str) -> None:
+        for writer in self.open.pop(split):
+            writer.close()
 
     def close(self) -> list[DataFile]:
-        for writer in self.open.values():
-            writer.close()
+        for split in list(self.open):
+            self._close(split)
         files = []
-        for split in SPLITS:
-            for n, (path, rows) in enumerate(self.shards[split]):
-                name = f"{split}-{n:05d}-of-{len(self.shards[split]):05d}.{self.form.format}"
-                path.replace(self.folder / name)
-                relative = (self.folder / name).relative_to(self.out).as_posix()
-                files.append(DataFile(relative, self.form.name, split, rows, self.form.format))
+        for format in self.formats:
+            for split in SPLITS:
+                for n, (rows, size) in enumerate(self.shards[split]):
+                    name = f"{split}-{n:05d}-of-{len(self.shards[split]):05d}.{format}"
+                    path = self._path(split, format, n)
+                    path.replace(path.with_name(name))
+                    files.append(DataFile(f"{self.form.folder}/{name}", self.form.name, split, rows, size, format))
         return files

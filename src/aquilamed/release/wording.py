@@ -36,7 +36,7 @@ WORDS = {
         tasks=["text-generation", "question-answering"],
         tags=["sft", "conversational", "instruction-tuning"],
         load=['published = load_dataset("OWNER/NAME", "aquilamed")  # instruction, input, output, history'],
-        trainer="TRL's `SFTTrainer` reads the config `default` as it is. The config `aquilamed` is the form of AquilaMed-Instruct.",
+        trainer="TRL's `SFTTrainer` reads the config `default` as it is. The config `aquilamed` is the form of AquilaMed-Instruct, and its `.jsonl` files hold the same once more as JSON lines.",
         splits=_SPLIT.format(stage="finetune"),
         labels=[
             "`complexity`, `quality` and `deita` are means over a dialogue's rounds; `relevance` holds one value per turn."
@@ -49,7 +49,7 @@ WORDS = {
         tasks=["text-generation"],
         tags=["dpo", "preference", "rlhf", "conversational"],
         load=['published = load_dataset("OWNER/NAME", "aquilamed")  # instruction, input, output = [chosen, rejected]'],
-        trainer="TRL's `DPOTrainer` reads the config `default` as it is. The config `aquilamed` is the form of AquilaMed-RL.",
+        trainer="TRL's `DPOTrainer` reads the config `default` as it is. The config `aquilamed` is the form of AquilaMed-RL, and its `.jsonl` files hold the same once more as JSON lines.",
         splits=_SPLIT.format(stage="align"),
         labels=[
             "Subjective pairs: an answer that a model or a service wrote against the source's own, judged in both orders; only "
