@@ -16,6 +16,7 @@ from aquilamed.records import read_parts
 from aquilamed.release import folder, forms, release
 from aquilamed.sources.dialogues import DialogueSource, to_dialogue
 from aquilamed.sources.files import RawRecord, read_records
+from aquilamed.sources.forms import FORMS, PAIR_FORMS
 from aquilamed.train.common import is_heldout
 from aquilamed.workspace import Workspace
 from release_workspace import FINISHED, change, make, usual
@@ -100,7 +101,7 @@ def test_nothing_that_may_be_released_is_an_error(tmp_path: Path) -> None:
 
 
 def test_splits_are_those_of_our_trainings(space: Workspace, instruct: Path, preference: Path) -> None:
-    for released, stage, share in ((instruct, "instruct/select", 0.1), (preference, "prefer/decontaminate", 0.1)):
+    for released, stage, share in ((instruct, "instruct/select", 0.1), (preference, "prefer/select", 0.1)):
         ids = sorted(read_parts(next((space.root / stage).iterdir()) / "kept", ["id"])["id"].to_list())
         held = {i for i, h in zip(ids, is_heldout(42, share, ids), strict=True) if h}
         found = set(pl.read_parquet(released / "data" / "validation-*.parquet")["id"])
@@ -153,8 +154,27 @@ def test_our_own_reader_takes_the_released_dialogues_back(instruct: Path) -> Non
     for path in sorted((instruct / "data").glob("*.parquet")):
         for record in read_records(path, path.name):
             assert isinstance(record, RawRecord)
-            back.append(to_dialogue(source, record).messages)
+            back.append(to_dialogue(source, record)[0].messages)
     assert back == table(instruct)["messages"].to_list()
+
+
+def parsed(released: Path, pattern: str) -> list[Any]:
+    """The raw values of released files as our own readers see them."""
+    files = sorted(released.glob(pattern))
+    return [r.value for f in files for r in read_records(f, f.name) if isinstance(r, RawRecord)]
+
+
+def test_our_own_forms_take_the_published_ones_back(instruct: Path, preference: Path) -> None:
+    for pattern in ("aquilamed/*.jsonl", "aquilamed/*.parquet"):
+        dialogues = [FORMS["aquilamed_instruct"].parse(v) for v in parsed(instruct, pattern)]
+        assert dialogues == table(instruct)["messages"].to_list()
+        pairs = [PAIR_FORMS["aquilamed_rl"].parse(v) for v in parsed(preference, pattern)]
+        rows = table(preference)
+        assert [p.prompt for p in pairs] == rows["prompt"].to_list()
+        assert [p.chosen for p in pairs] == rows["chosen"].to_list()
+        assert [p.rejected for p in pairs] == rows["rejected"].to_list()
+    trl = [PAIR_FORMS["trl_preference"].parse(v) for v in parsed(preference, "data/*.parquet")]
+    assert [(p.prompt, p.chosen, p.rejected) for p in trl] == [(p.prompt, p.chosen, p.rejected) for p in pairs]
 
 
 def test_two_releases_are_the_same_bytes(space: Workspace, instruct: Path, tmp_path: Path) -> None:
@@ -232,18 +252,14 @@ def test_parts_with_different_columns_become_one_table(tmp_path: Path) -> None:
 
     def records(stage: str) -> pl.DataFrame:
         frame = usual(stage)
-        return (
-            frame.with_columns(pl.Series("style", ["letter"] * frame.height))
-            if stage == "prefer/decontaminate"
-            else frame
-        )
+        return frame.with_columns(pl.Series("style", ["letter"] * frame.height)) if stage == "prefer/select" else frame
 
     space = make(tmp_path, records=records)
-    part = next((space.root / "prefer" / "decontaminate").glob("*/kept/part-00000.parquet"))
+    part = next((space.root / "prefer" / "select").glob("*/kept/part-00000.parquet"))
     pl.read_parquet(part).drop("style").write_parquet(part)
     from aquilamed.workspace import file_hash
 
-    change(space, "prefer/decontaminate", lambda m: m["outputs"].update({"kept/part-00000.parquet": file_hash(part)}))
+    change(space, "prefer/select", lambda m: m["outputs"].update({"kept/part-00000.parquet": file_hash(part)}))
     styles = table(release(space, "preference"))["style"]
     assert set(styles) == {None, "letter"}
 

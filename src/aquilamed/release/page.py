@@ -11,7 +11,8 @@ from aquilamed.release import card, facts, forms, text
 from aquilamed.release.rights import Rights
 from aquilamed.release.tables import Written
 from aquilamed.release.wording import COLUMNS, WORDS, limitations
-from aquilamed.report.cells import count
+from aquilamed.report import preference_sections
+from aquilamed.report.cells import Table, count
 from aquilamed.workspace import Artifact
 
 PLACE = "OWNER/NAME"
@@ -88,6 +89,8 @@ class Page:
                 "scores_alt": "Histograms of " + ", ".join(scores),
                 "labels_table": card.labels_table(facts.labels(self.chain)),
                 "labels_text": words.labels,
+                "audit_text": preference_sections.TEXT if self.audit() else "",
+                "audit_tables": [text.table(t) for t in self.audit()],
                 "intended": words.intended,
                 "limitations": limitations(self.chain, self.everything),
                 "version": __version__,
@@ -100,6 +103,13 @@ class Page:
                 "stages_table": card.stages_table(self.everything),
             },
         )
+
+    def audit(self) -> list[Table]:
+        """Of a preference set: how it was judged, its audit, and what doctors said, as the report shows them."""
+        if self.what != "preference":
+            return []
+        told = {k: self.found.run.metric(f"prefer/{k}") for k in ("subjective", "objective", "select")}
+        return preference_sections.preferences({"preferences": told})
 
     def header(self) -> str:
         words = WORDS[self.what]

@@ -85,6 +85,7 @@ COLUMNS = {
     "chosen": "the preferred answer",
     "rejected": "the other answer",
     "margin": "the judge's score difference; one where the verdict has no score",
+    "human": "counts of doctors' votes, as JSON; null where nobody judged",
     "pii": "what was masked: type and count, as JSON; null for nothing",
     "complexity": "Deita complexity of the questions",
     "quality": "Deita quality of the answers",

@@ -171,7 +171,7 @@ def _packed(name: str, data: bytes) -> bytes:
 
 def _write_exam(ctx: Context, held: list[Item]) -> None:
     """The questions by split, and the dialogues held out for evaluation."""
-    items = [item for lang in LANGS for item in load(f"exam.{lang}")]
+    items = [item | {"license": "CC0-1.0"} for lang in LANGS for item in load(f"exam.{lang}")]
     for split in ("train", "test"):
         chosen = [item for item in items if item["split"] == split]
         write_atomic(ctx.out / "files" / "exam" / f"{split}.jsonl", _json_lines(chosen))

@@ -1,4 +1,5 @@
-"""AquilaMed-Instruct: {"instruction": "问:…", "input": "", "output": "答:…"}, several rounds in "history" where there are any.
+"""AquilaMed-Instruct: {"instruction": "问:…", "input": "", "output": "答:…"}, several rounds in "history" where there are any,
+and in our own releases a "system" text.
 
 The marks 问 and 答 before a text say who speaks, as roles do here, and go.
 """
@@ -17,10 +18,17 @@ _MARK = re.compile(r"\s*[问答]\s*[:：]\s*")
 
 
 def parse(value: Any) -> list[Message]:
-    """The rounds of the history, then the question and its answer."""
+    """The system text, the rounds of the history, then the question and its answer."""
     question, answer = asked(value), unmarked(text(value, "output"))
-    earlier: list[Message] = [{"role": m["role"], "content": unmarked(m["content"])} for m in history(value)]
-    return [*earlier, *pair(question, answer)]
+    return [*earlier(value), *pair(question, answer)]
+
+
+def earlier(value: Any) -> list[Message]:
+    """What stands before the last question."""
+    system = text(value, "system", "")
+    start: list[Message] = [{"role": "system", "content": system}] if system else []
+    rounds: list[Message] = [{"role": m["role"], "content": unmarked(m["content"])} for m in history(value)]
+    return start + rounds
 
 
 def asked(value: Any) -> str:
