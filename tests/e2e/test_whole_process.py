@@ -91,6 +91,20 @@ def test_a_second_run_does_nothing(base: Path, undisturbed: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("what", ["instruct", "preference", "corpus", "model"])
+def test_all_of_it_is_released(what: str, undisturbed: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "aquilamed.cli", "release", str(undisturbed), "--what", what, "--out"]
+    for out in ("one", "two"):
+        finish([*line, str(tmp_path / out)])
+    names = sorted(str(p.relative_to(tmp_path / "one")) for p in (tmp_path / "one").rglob("*") if p.is_file())
+    assert {"README.md", "LICENSE.md", "release.json", "SHA256SUMS"} <= set(names)
+    assert [n for n in names if (tmp_path / "one" / n).read_bytes() != (tmp_path / "two" / n).read_bytes()] == []
+    page = (tmp_path / "one" / "README.md").read_text("utf-8")
+    assert "Not a medical device" in page
+    assert str(undisturbed) not in page
+
+
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(base: Path, undisturbed: Path, tmp_path: Path) -> None:
     """SIGKILL of the process group at random moments, other number of workers: data and weights are the same."""
     workspace, line = tmp_path / "killed", command(base, tmp_path / "killed", "--workers", "1")
