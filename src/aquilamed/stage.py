@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aquilamed.config import Invalid
 from aquilamed.engine import Counts, Engine, Kernel, map_parts
+from aquilamed.hub import fetched, is_hub
+from aquilamed.models import home
 from aquilamed.progress import Progress
 from aquilamed.remote import fetch, is_url
 from aquilamed.workspace import WORK, Artifact
@@ -65,7 +67,8 @@ class Context:
         """Files of a recipe path: (name for records and hashes, path), sorted by name.
 
         `sample://x/*.jsonl` is below the sample stage's output, `workspace://x` below the workspace (there it may be
-        absent: the list is empty), a URL is fetched, anything else is below the recipe's `data_root`.
+        absent: the list is empty), `hf://…` was fetched before, a URL is fetched, anything else is below the recipe's
+        `data_root`.
         Raises `Invalid` when nothing matches.
         """
         sample = self.inputs["sample"].path / "files" if "sample" in self.inputs else None
@@ -83,6 +86,11 @@ def find_files(
     if pattern.startswith(WORKSPACE):
         assert workspace is not None, "a workspace:// path is found from a workspace"
         return [(pattern, path)] if (path := workspace / pattern.removeprefix(WORKSPACE)).is_file() else []
+    if is_hub(pattern):
+        there = fetched(home(), pattern)
+        if there is None and fetch_missing:
+            raise Invalid(f"{pattern} is not on this machine: run aquilamed fetch RECIPE")
+        return there or []
     if is_url(pattern):
         return fetch(pattern, fetch_missing)
     root, relative = data_root, pattern

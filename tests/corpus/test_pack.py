@@ -142,7 +142,7 @@ def test_a_tokenizer_without_local_files_is_written_for_the_workers(
     config = ModelConfig(path=str(base))
     local = exact_encoder(config, tmp_path / "unused")
     assert not (tmp_path / "unused").exists()
-    monkeypatch.setattr(tokenise, "find_model", lambda path: str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tokenise, "find_model", lambda path, revision: str(tmp_path / "nowhere"))
     loaded = exact_encoder(config, tmp_path / "written")
     assert loaded.file == str(tmp_path / "written" / "tokenizer.json")
     assert (loaded.end, set(loaded.special)) == (local.end, set(local.special))

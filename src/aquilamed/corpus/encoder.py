@@ -13,6 +13,7 @@ import numpy as np
 
 from aquilamed.config import Invalid
 from aquilamed.corpus.student import CARD, Floats, StudentConfig, Task
+from aquilamed.models import find_model
 from aquilamed.records import write_json
 
 _PREDICT_BATCH = 32
@@ -110,10 +111,11 @@ def _start(task: Task, config: StudentConfig) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     labels = 2 if task == "classify" else 1
+    where = find_model(config.model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.model)
+        tokenizer = AutoTokenizer.from_pretrained(where)
         model = AutoModelForSequenceClassification.from_pretrained(
-            config.model,
+            where,
             num_labels=labels,
             ignore_mismatched_sizes=True,  # the head is new: one for other labels may be there
             use_safetensors=True,

@@ -49,7 +49,7 @@ def exact_encoder(config: ModelConfig, folder: Path) -> Encoder:
     A local model's files say all that is needed; only for another one is the model library loaded, which takes seconds
     and half a gigabyte, and the tokeniser written to `folder` for the workers. Raises `Invalid` without an end token.
     """
-    local = Path(find_model(config.path))
+    local = Path(find_model(config.path, config.revision))
     file, settings = local / "tokenizer.json", local / "tokenizer_config.json"
     if file.is_file() and settings.is_file():
         added = json.loads(file.read_text(encoding="utf-8")).get("added_tokens", [])
