@@ -27,7 +27,7 @@ from aquilamed.evaluate.knowledge import KnowledgeConfig
 from aquilamed.evaluate.multiturn import MultiturnConfig
 from aquilamed.evaluate.pairwise import PairwiseConfig
 from aquilamed.evaluate.tasks import BenchmarkConfig
-from aquilamed.instruct.clean import InstructDecontaminateConfig, InstructDedupConfig
+from aquilamed.instruct.clean import InstructDecontaminateConfig, InstructDedupConfig, QuestionsConfig
 from aquilamed.instruct.deita import DeitaConfig
 from aquilamed.instruct.relevance import RelevanceConfig
 from aquilamed.instruct.safety import SafetyConfig
@@ -106,6 +106,8 @@ class Instruct(Config):
 
     dedup: InstructDedupConfig = InstructDedupConfig()
     """Duplicate dialogues."""
+    questions: QuestionsConfig = QuestionsConfig()
+    """Duplicate questions."""
     decontaminate: InstructDecontaminateConfig = InstructDecontaminateConfig()
     """Overlap with the benchmarks."""
     safety: SafetyConfig = SafetyConfig()

@@ -67,8 +67,15 @@ STAGES: tuple[Stage, ...] = (
     Stage("corpus/quality", quality.run, ("corpus/domain", "corpus/quality_labels"), flow=("corpus/domain",)),
     Stage("sources/dialogues", dialogues.run, files=lambda r: _source_paths(r.sources.dialogues)),
     Stage("instruct/dedup", clean.run_dedup, ("sources/dialogues",), flow=("sources/dialogues",)),
-    _benchmarked("instruct/decontaminate", clean.run_decontaminate, "instruct/dedup"),
-    Stage("instruct/safety", safety.run, ("instruct/decontaminate",), flow=("instruct/decontaminate",)),
+    Stage("instruct/questions", clean.run_questions, ("instruct/dedup",), flow=("instruct/dedup",)),
+    _benchmarked("instruct/decontaminate", clean.run_decontaminate, "instruct/questions"),
+    Stage(
+        "instruct/safety",
+        safety.run,
+        ("instruct/decontaminate",),
+        flow=("instruct/decontaminate",),
+        uses=("annotator",),
+    ),
     Stage("corpus/mix1", mix.run_stage1, ("corpus/domain",), flow=("corpus/domain",)),
     Stage(
         "corpus/mix2",

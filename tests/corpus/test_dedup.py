@@ -129,9 +129,10 @@ def test_order_of_records_does_not_matter() -> None:
     assert len(expected) == 25
 
 
-def test_short_and_empty_texts_are_only_exact() -> None:
-    found = find_duplicates(["a", "b", "c", "d"], ["", "", "高血压", "高血脂"])
-    assert [(d.dropped, d.kept, d.kind) for d in found] == [("b", "a", "exact")]
+def test_short_texts_are_only_exact_and_empty_ones_are_not_compared() -> None:
+    texts = ["", " ", "高血压", "高血脂", "高血压"]
+    found = find_duplicates(["a", "b", "c", "d", "e"], texts)
+    assert [(d.dropped, d.kept, d.kind) for d in found] == [("e", "c", "exact")]
     assert find_duplicates([], []) == []
 
 
@@ -163,15 +164,18 @@ def test_stage_writes_every_record_once_and_resumes(tmp_path: Path) -> None:
     rng = random.Random(5)
     texts = [english(rng, 80) for _ in range(30)]
     texts += [edited(t, 3, rng) for t in texts[:10]] + texts[:5]
-    frame = pl.DataFrame({"id": [f"{i:03d}" for i in range(45)], "text": texts})
+    sources = ["web"] * 40 + ["books"] * 5
+    frame = pl.DataFrame({"id": [f"{i:03d}" for i in range(45)], "source": sources, "text": texts})
     write_parts(tmp_path / "in" / "kept", frame, rows=20)
     ctx = context(tmp_path, "corpus/toxicity")
     result = dedup.run(ctx, DedupConfig())
     kept, dropped = read_parts(ctx.out / "kept"), read_parts(ctx.out / "dropped")
     assert [p.name for p in parts(ctx.out / "kept")] == [f"part-0000{i}.parquet" for i in range(3)]
     assert sorted([*kept["id"], *dropped["id"]]) == frame["id"].to_list()
-    assert result.metrics == {"exact": 5, "near": 10}
+    table = {"web": {"web": 10, "books": 5}}
+    assert result.metrics == {"exact": 5, "near": 10, "within": 10, "across": 5, "sources": table}
     assert dropped.filter(pl.col("id") == "030")["detail"][0].startswith("copy of 000, Jaccard 0.")
+    assert dropped.filter(pl.col("id") == "040")["detail"][0] == "copy of 000 of source web, Jaccard 1.00"
     assert set(dropped["reason"]) == {"dedup.exact", "dedup.near"}
     before = [p.stat().st_mtime_ns for p in (ctx.work / "signatures").rglob("*.npy")]
     assert dedup.run(ctx, DedupConfig()).metrics == result.metrics

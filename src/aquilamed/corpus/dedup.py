@@ -3,17 +3,20 @@
 Exact: equal hash of the normalised text. Near: MinHash signatures, LSH buckets, then the *true* Jaccard similarity of
 the shingle sets. Latin text is shingled by `word_shingle` words, Chinese by `character_shingle` characters.
 
-Of duplicates the longest stays, then the one of best quality (a `quality` column), then the lowest id.
+Of duplicates the longest stays, then the one of best quality (a `quality` column), then the lowest id. A text without a
+letter or digit is compared with none.
 
 Steps, each a set of tasks for the engine: sign the parts; sort the texts; look through each band's buckets; fetch the
 shingles of texts with a candidate; compare; write. Memory per text is about 30 bytes, the rest stays on disk.
 """
 
+import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +27,20 @@ from aquilamed.config import Config
 from aquilamed.corpus import minhash
 from aquilamed.corpus.minhash import NONE, ROW, Numbers, Pairs
 from aquilamed.engine import Counts, no_reason
-from aquilamed.records import write_part
+from aquilamed.records import write_json, write_part
 from aquilamed.stage import Context, Result
 
 Texts = Callable[[pl.DataFrame], list[str]]
+"""What of the records is compared; "" for a record that is compared with none."""
+Quality = Callable[[pl.DataFrame], list[float] | None]
+"""Which of equally long copies is the best: the highest value."""
 _SLACK = 0.15
 """A signature may underestimate the Jaccard: with 128 permutations its standard error is 0.035 at 0.8."""
 _BUCKET_TEXTS = 1 << 20  # texts whose buckets one task sorts
-_VERDICT = np.dtype([("row", "<u4"), ("kept", "S16"), ("jaccard", "<f4"), ("exact", "?")])
+_VERDICT = np.dtype(
+    [("row", "<u4"), ("kept", "S16"), ("jaccard", "<f4"), ("exact", "?"), ("source", "<u2"), ("of", "<u2")]
+)
+"""A record that goes: its row, the id that stays for it, how alike they are, its source and that of the other."""
 
 
 class DedupConfig(Config):
@@ -80,7 +89,7 @@ def find_duplicates(ids: Sequence[str], texts: Sequence[str], config: DedupConfi
     wanted, left, right = _numbered(pairs, order)
     shingles, starts = minhash.distinct_shingles([texts[i] for i in wanted.tolist()], config)
     near = minhash.decide(pairs, minhash.similarities(left, right, shingles, starts), config.threshold)
-    verdicts = _verdicts(signed.rows, order, leaders, near)
+    verdicts = _verdicts(signed.rows, np.zeros(len(ids), np.uint16), order, leaders, near)
     found_ = [
         Duplicate(ids[v["row"]], v["kept"].decode(), "exact" if v["exact"] else "near", float(v["jaccard"]))
         for v in verdicts
@@ -92,6 +101,8 @@ def _sort(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.uint32], npt.NDArr
     """The rows best first, each row's rank (NONE for exact copies), and for each row the one that stays for it."""
     order = minhash.best_first(rows)
     leaders = minhash.exact_leaders(rows["text"], order)
+    empty = np.flatnonzero(rows["length"] == 0).astype(np.uint32)
+    leaders[empty] = empty
     ranks = np.empty(len(rows), dtype=np.uint32)
     ranks[order] = np.arange(len(rows), dtype=np.uint32)
     ranks[leaders != np.arange(len(rows), dtype=np.uint32)] = NONE
@@ -107,6 +118,7 @@ def _numbered(pairs: Pairs, order: npt.NDArray[np.uint32]) -> tuple[Numbers, Num
 
 def _verdicts(
     rows: npt.NDArray[np.void],
+    sources: npt.NDArray[np.uint16],
     order: npt.NDArray[np.uint32],
     leaders: npt.NDArray[np.uint32],
     near: dict[int, tuple[int, float]],
@@ -121,7 +133,8 @@ def _verdicts(
     result["row"], result["jaccard"] = gone, jaccard[gone]
     result["exact"] = leaders[gone] != gone
     # What an exact copy stood for may itself be near to something better: name the one that really stays.
-    result["kept"] = rows["id"][kept[kept[gone]]]
+    stays = kept[kept[gone]]
+    result["kept"], result["source"], result["of"] = rows["id"][stays], sources[gone], sources[stays]
     return result
 
 
@@ -130,17 +143,35 @@ def document_texts(frame: pl.DataFrame) -> list[str]:
     return [t or "" for t in frame["text"].to_list()]
 
 
+def column_quality(frame: pl.DataFrame) -> list[float] | None:
+    """The records' `quality`, where they have one."""
+    return frame["quality"].to_list() if "quality" in frame.columns else None
+
+
 def run(ctx: Context, config: DedupConfig) -> Result:
     """Drop duplicates; reasons dedup.exact and dedup.near, the detail names the record that stays."""
     return dedup_stage(ctx, config, "corpus/toxicity", document_texts)
 
 
-def dedup_stage(ctx: Context, config: DedupConfig, source: str, texts: Texts) -> Result:
-    """The stage for any kind of record; every step resumes where it was stopped."""
+def dedup_stage(
+    ctx: Context,
+    config: DedupConfig,
+    source: str,
+    texts: Texts,
+    quality: Quality = column_quality,
+    name: str = "dedup",
+) -> Result:
+    """The stage for any kind of record; every step resumes where it was stopped.
+
+    Args:
+        name: the first part of the reasons.
+
+    Metrics: exact, near; within and across sources; `sources` (source that stays → source that goes → records).
+    """
     inputs, work = ctx.inputs[source].kept_parts(), ctx.work
     signed = [work / "signatures" / f"{n:05d}" for n in range(len(inputs))]
-    jobs = [(p, folder, config, texts) for p, folder in zip(inputs, signed, strict=True)]
-    ctx.engine.run(_sign_part, jobs, work / "signed", "dedup: signatures")
+    jobs = [(p, folder, config, texts, quality) for p, folder in zip(inputs, signed, strict=True)]
+    ctx.engine.run(_sign_part, jobs, work / "signed", f"{name}: signatures")
     starts = np.cumsum([0, *(len(np.load(f / "rows.npy", mmap_mode="r")) for f in signed)]).tolist()
     _append(work / "rows.npy", (starts[-1],), ROW, work.glob("signatures/*/rows.npy"))
     rows = np.load(work / "rows.npy", mmap_mode="r")
@@ -148,22 +179,46 @@ def dedup_stage(ctx: Context, config: DedupConfig, source: str, texts: Texts) ->
     near: dict[int, tuple[int, float]] = {}
     if config.near and len(rows):
         near = _near(ctx, config, inputs, texts, starts, order, ranks)
-    verdicts = _verdicts(rows, order, leaders, near)
+    sources, names = _sources(signed)
+    verdicts = _verdicts(rows, sources, order, leaders, near)
     np.save(work / "verdicts.npy", verdicts)
     writes = [
-        (p, ctx.out, n, work / "verdicts.npy", start) for n, (p, start) in enumerate(zip(inputs, starts, strict=False))
+        (p, ctx.out, n, work / "verdicts.npy", start, name, names)
+        for n, (p, start) in enumerate(zip(inputs, starts, strict=False))
     ]
-    ctx.engine.run(_write_part, writes, work / "written", "dedup: writing")
-    exact = int(verdicts["exact"].sum())
-    return Result({"exact": exact, "near": len(verdicts) - exact})
+    ctx.engine.run(_write_part, writes, work / "written", f"{name}: writing")
+    return Result(_metrics(verdicts, names))
 
 
-def _sign_part(job: tuple[Path, Path, DedupConfig, Texts]) -> Counts:
-    source, folder, config, texts = job
+def _metrics(verdicts: npt.NDArray[np.void], names: list[str]) -> dict[str, Any]:
+    exact, across = int(verdicts["exact"].sum()), int((verdicts["source"] != verdicts["of"]).sum())
+    pairs = Counter(zip(verdicts["of"].tolist(), verdicts["source"].tolist(), strict=True))
+    table: dict[str, dict[str, int]] = {}
+    for (of, source), count in sorted(pairs.items()):
+        table.setdefault(names[of], {})[names[source]] = count
+    total = len(verdicts)
+    return {"exact": exact, "near": total - exact, "within": total - across, "across": across, "sources": table}
+
+
+def _sources(signed: Sequence[Path]) -> tuple[npt.NDArray[np.uint16], list[str]]:
+    """For each row the number of its source, and the sources' names in that order."""
+    local = [json.loads((f / "sources.json").read_text(encoding="utf-8")) for f in signed]
+    names = sorted({name for some in local for name in some})
+    numbers = {name: number for number, name in enumerate(names)}
+    found = [np.empty(0, np.uint16)]
+    for folder, some in zip(signed, local, strict=True):
+        found.append(np.array([numbers[name] for name in some], np.uint16)[np.load(folder / "source.npy")])
+    return np.concatenate(found), names
+
+
+def _sign_part(job: tuple[Path, Path, DedupConfig, Texts, Quality]) -> Counts:
+    source, folder, config, texts, quality = job
     frame = pl.read_parquet(source, glob=False)
-    quality = frame["quality"].to_list() if "quality" in frame.columns else None
-    signed = minhash.sign(frame["id"].to_list(), texts(frame), quality, config)
+    signed = minhash.sign(frame["id"].to_list(), texts(frame), quality(frame), config)
     folder.mkdir(parents=True, exist_ok=True)
+    names, numbers = np.unique(np.array(frame["source"].to_list(), dtype=np.str_), return_inverse=True)
+    write_json(folder / "sources.json", names.tolist())
+    np.save(folder / "source.npy", numbers.astype(np.uint16))
     for name, array in (("rows", signed.rows), ("bands", signed.bands), ("sketch", signed.sketch)):
         np.save(folder / f"{name}.npy", array)
     return {"signed": frame.height}
@@ -272,8 +327,8 @@ def _shingle_part(job: tuple[Path, Path, int, int, int, DedupConfig, Texts]) -> 
     return {"texts": len(rows)}
 
 
-def _write_part(job: tuple[Path, Path, int, Path, int]) -> Counts:
-    source, out, number, verdicts, start = job
+def _write_part(job: tuple[Path, Path, int, Path, int, str, list[str]]) -> Counts:
+    source, out, number, verdicts, start, stage, names = job
     frame = pl.read_parquet(source, glob=False)
     found = np.load(verdicts, mmap_mode="r")
     mine = found[np.searchsorted(found["row"], start) : np.searchsorted(found["row"], start + frame.height)]
@@ -281,8 +336,9 @@ def _write_part(job: tuple[Path, Path, int, Path, int]) -> Counts:
     details: list[str | None] = [None] * frame.height
     for verdict in mine:
         row = int(verdict["row"]) - start
-        reasons[row] = "dedup.exact" if verdict["exact"] else "dedup.near"
-        details[row] = f"copy of {verdict['kept'].decode()}, Jaccard {verdict['jaccard']:.2f}"
+        reasons[row] = f"{stage}.exact" if verdict["exact"] else f"{stage}.near"
+        other = f" of source {names[verdict['of']]}" if verdict["of"] != verdict["source"] else ""
+        details[row] = f"copy of {verdict['kept'].decode()}{other}, Jaccard {verdict['jaccard']:.2f}"
     frame = no_reason(frame).with_columns(
         pl.Series("reason", reasons, pl.String), pl.Series("detail", details, pl.String)
     )
