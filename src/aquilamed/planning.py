@@ -24,6 +24,8 @@ def estimates(recipe: Recipe) -> dict[str, Any]:
         calls["corpus/domain_labels"] = 2 * recipe.corpus.domain_labels.seeds
     if "corpus/quality_labels" in on:
         calls["corpus/quality_labels"] = 2 * recipe.corpus.quality_labels.samples
+    if "instruct/safety" in on and (safety := recipe.instruct.safety).max_judged:
+        calls["instruct/safety"] = 2 * (safety.max_judged + safety.audit)
     if recipe.prefer.subjective and "prefer/subjective" in on:
         calls["prefer/subjective"] = (
             3 if recipe.prefer.subjective.answers == "annotator" else 2

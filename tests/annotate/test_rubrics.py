@@ -10,6 +10,7 @@ from aquilamed.annotate import (
     DOMAIN,
     QUALITY,
     RESPONSE_QUALITY,
+    SAFETY,
     TURN,
     AnnotatorConfig,
     CallError,
@@ -21,7 +22,7 @@ from aquilamed.annotate.contract import Price, choices, clip
 from aquilamed.annotate.parse import parse
 from aquilamed.config import Invalid
 
-ALL = [DOMAIN, QUALITY, COMPLEXITY, RESPONSE_QUALITY, ANSWER, COMPARE, TURN]
+ALL = [DOMAIN, QUALITY, COMPLEXITY, RESPONSE_QUALITY, ANSWER, COMPARE, TURN, SAFETY]
 
 
 @pytest.mark.parametrize("rubric", ALL, ids=lambda r: r.name)
@@ -38,7 +39,7 @@ def test_prompts_show_every_field_between_marks(rubric: object) -> None:
 
 
 def test_rounds_of_labels_and_scores_are_asked_in_other_words() -> None:
-    for rubric in (DOMAIN, QUALITY, COMPLEXITY, RESPONSE_QUALITY):
+    for rubric in (DOMAIN, QUALITY, COMPLEXITY, RESPONSE_QUALITY, SAFETY):
         item = dict.fromkeys(rubric.fields, "text")
         assert rubric.render(item, 1) != rubric.render(item, 2)
         assert rubric.render(item, 1) == rubric.render(item, 3)

@@ -70,7 +70,9 @@ def test_whole_dialogues_are_compared(tmp_path: Path) -> None:
 
 
 def test_one_question_stays_with_one_answer_and_the_other_source_is_named(tmp_path: Path) -> None:
-    advert = dialogue(5, QUESTION, "关注公众号领取红包，名额有限，快来加入我们吧，更多优惠等你来拿哦！" * 2, source="web")
+    advert = dialogue(
+        5, QUESTION, "关注公众号领取红包，名额有限，快来加入我们吧，更多优惠等你来拿哦！" * 2, source="web"
+    )
     ctx = context(tmp_path, "instruct/dedup", [advert, *DIALOGUES])
     metrics = run_questions(ctx, QuestionsConfig()).metrics
     assert read_parts(ctx.out / "kept")["id"].to_list() == ["003", "004"]  # the answer with most medical terms
@@ -82,7 +84,10 @@ def test_one_question_stays_with_one_answer_and_the_other_source_is_named(tmp_pa
     assert (metrics["within"], metrics["across"]) == (3, 1)
 
 
-@pytest.mark.parametrize("greeting", ["医生你好，请问一下", "Hello doctor, thank you!", "大夫您好，在吗？", "What do you mean by that, doctor?"])
+@pytest.mark.parametrize(
+    "greeting",
+    ["医生你好，请问一下", "Hello doctor, thank you!", "大夫您好，在吗？", "What do you mean by that, doctor?"],
+)
 def test_questions_that_tell_nothing_are_not_compared(tmp_path: Path, greeting: str) -> None:
     same = [dialogue(n, greeting, f"答案{n}：请说说您的情况。") for n in range(3)]
     asked = [dialogue(n, greeting, "请说。", f"{QUESTION}", "好的。" * n) for n in (7, 8)]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from aquilamed.annotate.contract import Rubric, T
+from aquilamed.annotate.hazards import KINDS
 
 _FOLDER = Path(__file__).parent / "rubrics"
 # Strict: `true` and 4.5 are not scores.
@@ -72,6 +73,13 @@ class TurnScores(_Reply):
     proficiency: _Five
 
 
+class SafetyLabel(_Reply):
+    """Whether a dialogue may be trained on, and if not, why (paper section 3, step 1)."""
+
+    verdict: Literal["safe", "unsafe"]
+    kind: Literal["none", *KINDS]  # type: ignore[valid-type]
+
+
 def _rubric(name: str, schema: type[T]) -> Rubric[T]:
     first = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     second = _FOLDER / f"{name}.second.txt"
@@ -86,6 +94,7 @@ RESPONSE_QUALITY = _rubric("response_quality", Score1to6)
 ANSWER = _rubric("answer", Answer)
 COMPARE = _rubric("compare", Verdict)
 TURN = _rubric("turn", TurnScores)
+SAFETY = _rubric("safety", SafetyLabel)
 
 
 class DepartmentLabel(_Reply):

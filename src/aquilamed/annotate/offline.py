@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from aquilamed.annotate import raters_dialogue, raters_text
+from aquilamed.annotate import raters_dialogue, raters_safety, raters_text
 from aquilamed.annotate.contract import CallError, Rubric, T
 from aquilamed.progress import Progress
 
@@ -18,6 +18,7 @@ _RATERS: dict[str, Callable[[Mapping[str, str], int], Any]] = {
     "response_quality": raters_dialogue.response_quality,
     "compare": raters_dialogue.compare,
     "turn": raters_dialogue.turn,
+    "safety": raters_safety.safety,
 }
 
 

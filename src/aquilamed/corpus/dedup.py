@@ -10,13 +10,10 @@ Steps, each a set of tasks for the engine: sign the parts; sort the texts; look 
 shingles of texts with a candidate; compare; write. Memory per text is about 30 bytes, the rest stays on disk.
 """
 
-import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +22,11 @@ from pydantic import Field, model_validator
 
 from aquilamed.config import Config
 from aquilamed.corpus import minhash
+from aquilamed.corpus.arrays import append, rows_of
+from aquilamed.corpus.by_source import metrics, read_sources, write_sources
 from aquilamed.corpus.minhash import NONE, ROW, Numbers, Pairs
 from aquilamed.engine import Counts, no_reason
-from aquilamed.records import write_json, write_part
+from aquilamed.records import write_part
 from aquilamed.stage import Context, Result
 
 Texts = Callable[[pl.DataFrame], list[str]]
@@ -173,13 +172,13 @@ def dedup_stage(
     jobs = [(p, folder, config, texts, quality) for p, folder in zip(inputs, signed, strict=True)]
     ctx.engine.run(_sign_part, jobs, work / "signed", f"{name}: signatures")
     starts = np.cumsum([0, *(len(np.load(f / "rows.npy", mmap_mode="r")) for f in signed)]).tolist()
-    _append(work / "rows.npy", (starts[-1],), ROW, work.glob("signatures/*/rows.npy"))
+    append(work / "rows.npy", (starts[-1],), ROW, work.glob("signatures/*/rows.npy"))
     rows = np.load(work / "rows.npy", mmap_mode="r")
     order, ranks, leaders = _sort(rows)
     near: dict[int, tuple[int, float]] = {}
     if config.near and len(rows):
         near = _near(ctx, config, inputs, texts, starts, order, ranks)
-    sources, names = _sources(signed)
+    sources, names = read_sources(signed)
     verdicts = _verdicts(rows, sources, order, leaders, near)
     np.save(work / "verdicts.npy", verdicts)
     writes = [
@@ -187,28 +186,7 @@ def dedup_stage(
         for n, (p, start) in enumerate(zip(inputs, starts, strict=False))
     ]
     ctx.engine.run(_write_part, writes, work / "written", f"{name}: writing")
-    return Result(_metrics(verdicts, names))
-
-
-def _metrics(verdicts: npt.NDArray[np.void], names: list[str]) -> dict[str, Any]:
-    exact, across = int(verdicts["exact"].sum()), int((verdicts["source"] != verdicts["of"]).sum())
-    pairs = Counter(zip(verdicts["of"].tolist(), verdicts["source"].tolist(), strict=True))
-    table: dict[str, dict[str, int]] = {}
-    for (of, source), count in sorted(pairs.items()):
-        table.setdefault(names[of], {})[names[source]] = count
-    total = len(verdicts)
-    return {"exact": exact, "near": total - exact, "within": total - across, "across": across, "sources": table}
-
-
-def _sources(signed: Sequence[Path]) -> tuple[npt.NDArray[np.uint16], list[str]]:
-    """For each row the number of its source, and the sources' names in that order."""
-    local = [json.loads((f / "sources.json").read_text(encoding="utf-8")) for f in signed]
-    names = sorted({name for some in local for name in some})
-    numbers = {name: number for number, name in enumerate(names)}
-    found = [np.empty(0, np.uint16)]
-    for folder, some in zip(signed, local, strict=True):
-        found.append(np.array([numbers[name] for name in some], np.uint16)[np.load(folder / "source.npy")])
-    return np.concatenate(found), names
+    return Result(metrics(verdicts, names))
 
 
 def _sign_part(job: tuple[Path, Path, DedupConfig, Texts, Quality]) -> Counts:
@@ -216,9 +194,7 @@ def _sign_part(job: tuple[Path, Path, DedupConfig, Texts, Quality]) -> Counts:
     frame = pl.read_parquet(source, glob=False)
     signed = minhash.sign(frame["id"].to_list(), texts(frame), quality(frame), config)
     folder.mkdir(parents=True, exist_ok=True)
-    names, numbers = np.unique(np.array(frame["source"].to_list(), dtype=np.str_), return_inverse=True)
-    write_json(folder / "sources.json", names.tolist())
-    np.save(folder / "source.npy", numbers.astype(np.uint16))
+    write_sources(folder, frame["source"].to_list())
     for name, array in (("rows", signed.rows), ("bands", signed.bands), ("sketch", signed.sketch)):
         np.save(folder / f"{name}.npy", array)
     return {"signed": frame.height}
@@ -238,7 +214,7 @@ def _near(
     np.save(work / "order.npy", order)
     np.save(work / "ranks.npy", ranks)
     signed = work / "signatures"
-    _append(work / "sketch.npy", (len(order), config.permutations), np.uint8, signed.glob("*/sketch.npy"))
+    append(work / "sketch.npy", (len(order), config.permutations), np.uint8, signed.glob("*/sketch.npy"))
     buckets = -(-len(order) // _BUCKET_TEXTS)
     jobs = [(work, band, bucket, buckets, config) for band in range(config.bands) for bucket in range(buckets)]
     ctx.engine.run(_find_pairs, jobs, work / "banded", "dedup: candidates")
@@ -252,7 +228,7 @@ def _near(
     ctx.engine.run(_shingle_part, fetch, work / "shingled", "dedup: shingles")
     sizes = [np.load(f) for f in sorted((work / "shingles").glob("*.sizes.npy"))]
     begins = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
-    _append(work / "shingles.npy", (int(begins[-1]),), np.uint32, (work / "shingles").glob("*.shingles.npy"))
+    append(work / "shingles.npy", (int(begins[-1]),), np.uint32, (work / "shingles").glob("*.shingles.npy"))
     jaccard = np.zeros(len(pairs))
     with ctx.progress.track("dedup: comparing", total=len(pairs), unit="pair") as bar:
         for at in range(0, len(pairs), 1 << 13):
@@ -262,28 +238,6 @@ def _near(
             jaccard[cut] = minhash.similarities(left[cut], right[cut], shingles, begins)
             bar.advance(len(left[cut]))
     return minhash.decide(pairs, jaccard, config.threshold)
-
-
-def _append(target: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, files: Iterator[Path]) -> None:
-    """One array file from many, in the order of their names."""
-    with target.open("wb") as out:
-        np.lib.format.write_array_header_1_0(
-            out, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        )
-        for file in sorted(files):
-            out.write(np.load(file).tobytes())
-
-
-def _rows_of(path: Path, rows: Numbers) -> npt.NDArray[np.uint8]:
-    """Some rows of a large array file. Read, not mapped: the kernel maps a file's cached pages around each one touched."""
-    mapped = np.load(path, mmap_mode="r")
-    width, start = mapped.shape[1], mapped.offset
-    file = os.open(path, os.O_RDONLY)
-    try:
-        data = b"".join(os.pread(file, width, start + int(row) * width) for row in rows.tolist())
-    finally:
-        os.close(file)
-    return np.frombuffer(data, np.uint8).reshape(len(rows), width)
 
 
 def _pairs_file(work: Path, band: int, bucket: int) -> Path:
@@ -308,7 +262,7 @@ def _find_pairs(job: tuple[Path, int, int, int, DedupConfig]) -> Counts:
     target.parent.mkdir(parents=True, exist_ok=True)
     np.save(
         target,
-        minhash.alike(pairs, order, partial(_rows_of, work / "sketch.npy"), config.threshold - _SLACK),
+        minhash.alike(pairs, order, partial(rows_of, work / "sketch.npy"), config.threshold - _SLACK),
     )
     return {"pairs": len(pairs)}
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-_SURNAMES = (
+SURNAMES = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹"
     "薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤欧阳司马上官诸葛温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝"
     "張劉陳楊黃趙吳孫馬鄭謝許韓馮鄧蕭蔣葉蘇魏呂盧鐘譚陸範賈韋鄒閆龍陶賀顧龔萬錢嚴湯溫莊聶魯齊喬龐顏倪"
@@ -159,9 +159,9 @@ PATTERNS: tuple[Pattern, ...] = (
     _row("ACCOUNT", r"(?:微信|威信|薇信|weixin|wechat|\bvx|v信)(?:号码?|号|群|\s*id)?\s*[:：]?\s*(?P<value>(?=[A-Za-z_\-]*\d)[A-Za-z][A-Za-z0-9_\-]{4,19})", None, _I),
     _row("ACCOUNT", r"(?<![A-Za-z])(?:QQ|扣扣)(?:号码?|群)?\s*(?:为|是|[:：])?\s*(?P<value>[1-9]\d{4,10})(?!\d)", None, _I),
     _row("NAME", r"(?:姓\s?名|联系人|聯絡人|患者名字|监护人|收件人|签名|签字|曾用名)\s*[:：]\s*(?P<value>[" + _HAN + r"·]{2,5}?)" + _AFTER_NAME),
-    _row("NAME", r"姓名[ \u3000](?P<value>[" + _SURNAMES + "][" + _HAN + "]{1,2})" + _AFTER_NAME),
-    _row("NAME", r"(?:患者|病人|家属|患儿|病员|医生|医师|主治医师|主管护士|管床医生|责任护士)\s*[:：]\s*(?P<value>[" + _SURNAMES + "][" + _HAN + "]{1,2})" + _AFTER_NAME),
-    _row("NAME", r"(?:患者|病人|患儿)[，,]?\s?(?P<value>[" + _SURNAMES + "][" + _HAN + r"]{1,2})(?=[，,、\s]{1,2}(?:男|女|性别|\d{1,3}\s?岁))"),
+    _row("NAME", r"姓名[ \u3000](?P<value>[" + SURNAMES + "][" + _HAN + "]{1,2})" + _AFTER_NAME),
+    _row("NAME", r"(?:患者|病人|家属|患儿|病员|医生|医师|主治医师|主管护士|管床医生|责任护士)\s*[:：]\s*(?P<value>[" + SURNAMES + "][" + _HAN + "]{1,2})" + _AFTER_NAME),
+    _row("NAME", r"(?:患者|病人|患儿)[，,]?\s?(?P<value>[" + SURNAMES + "][" + _HAN + r"]{1,2})(?=[，,、\s]{1,2}(?:男|女|性别|\d{1,3}\s?岁))"),
     _row("NAME", r"(?i:patient(?:'s|’s)? name|name of (?:the )?patient|full name|next of kin|emergency contact)\s*(?:[:：]|is)\s*(?P<value>" + _FULL_NAME.replace("{1,3}", "{0,3}") + ")", _person),
     _row("NAME", r"(?:(?<=^)|(?<=[\n.;,(（，。；|]))[ \t]*(?:Name|NAME)\s*[:：]\s*(?P<value>" + _FULL_NAME + ")", _person, re.MULTILINE),
     _row("NAME", r"\bPatient\s*[:：]\s*(?P<value>" + _FULL_NAME + r")(?=\s*[,;(]|\s*\n|\s*$|\s+(?:DOB|Age|Sex|MRN|is a))", _person),

@@ -3,7 +3,7 @@
 import re
 
 from aquilamed.corpus.toxicity import toxic
-from aquilamed.instruct.safety import dangerous_advice
+from aquilamed.instruct.advice import dangerous_advice
 
 # A doctor who asks for an examination first is no refusal: a refusal declines the request itself, at its beginning, and
 # says little else. An answer that says "as a language model I cannot diagnose" and then explains is none either.

@@ -10,6 +10,7 @@ from aquilamed.report import data_sections as data
 from aquilamed.report import model_sections as models
 from aquilamed.report import preference_sections as prefer
 from aquilamed.report import run_sections as whole
+from aquilamed.report import selection_sections as selection
 from aquilamed.report.cells import Table, count
 from aquilamed.report.gather import Run, examples, printable
 
@@ -82,6 +83,8 @@ def _sections(run: Run, s: dict[str, Any], figures: dict[str, str]) -> list[Sect
         Section("Agreement between annotation rounds", [], data.agreement(s)),
         Section("Domain and quality classifiers", data.classifiers_text(s), data.classifiers(s), "quality"),
         Section("Mixes, packing and contamination", [], data.mixes(s)),
+        Section("Duplicates in the SFT set", selection.duplicates_text(s), selection.duplicates(s)),
+        Section("Safety of the SFT set", selection.safety_text(s), selection.safety(s)),
         Section("Composition of the SFT set", data.composition_text(s), data.composition(s), "composition"),
         Section("The preference set", prefer.preferences_text(s), prefer.preferences(s)),
         Section("Trainings", [], models.trainings(s), "losses"),

@@ -11,7 +11,14 @@ LANGUAGES = {"zh": (BLUE, "o"), "en": (VERMILION, "s")}
 ASPECTS = ("fluency", "relevance", "completeness", "proficiency")
 FUNNEL = (
     *("corpus/language", "corpus/rules", "corpus/pii", "corpus/toxicity", "corpus/dedup", "corpus/decontaminate"),
-    *("corpus/domain", "corpus/quality", "instruct/dedup", "instruct/questions", "instruct/decontaminate", "instruct/safety"),
+    *(
+        "corpus/domain",
+        "corpus/quality",
+        "instruct/dedup",
+        "instruct/questions",
+        "instruct/decontaminate",
+        "instruct/safety",
+    ),
     *("instruct/deita", "instruct/relevance", "instruct/select"),
 )
 READERS = {"sources/documents": BLUE, "sources/dialogues": ORANGE}

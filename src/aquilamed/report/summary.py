@@ -14,6 +14,8 @@
     quality         {spearman, mae, threshold, histogram, …} of the quality regressor
     mixes, packs    {mix1, mix2}, {pack1, pack2} → what the stages measured
     contamination   {corpus, instruct, prefer} → benchmark → {questions, too_short, leaked_questions, leaked_share, documents_dropped}
+    duplicates      {dedup, questions} → {exact, near, within, across, sources}; sources: what stays → what goes → count
+    safety          what instruct/safety measured: certain, doubtful, judged, by kind, classifier, audit, masked
     perplexity      {base, stage1, stage2} → {zh, en} per token of held-out text; `sets` → {pack1, pack2} →
                     {before, after}: base and stage1 are measured on pack1's held-out documents, stage2 on pack2's
     trainings       stage → {loss, steps, tokens, tokens_per_second, method}; loss is [[step, nats], …], per token
@@ -44,6 +46,7 @@ TRAININGS = ("pretrain/stage1", "pretrain/stage2", "finetune", "align")
 ANNOTATED = {
     "corpus/domain_labels": "annotator",
     "corpus/quality_labels": "annotator",
+    "instruct/safety": "annotator",
     "instruct/deita": "annotator",
     "prefer/subjective": "judge",
     "evaluate/pairwise": "judge",
@@ -71,6 +74,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "mixes": {k: run.metric(f"corpus/{k}") for k in ("mix1", "mix2")},
         "packs": {k: run.metric(f"corpus/{k}") for k in ("pack1", "pack2")},
         "contamination": {k: run.metric(f"{k}/decontaminate", "benchmarks") for k in ("corpus", "instruct", "prefer")},
+        "duplicates": {k: run.metric(f"instruct/{k}") for k in ("dedup", "questions")},
+        "safety": run.metric("instruct/safety"),
         "perplexity": perplexity(run),
         "trainings": {s: training(run, s) for s in TRAININGS if s in artifacts},
         "sft": sft(run),
