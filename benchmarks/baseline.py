@@ -1,24 +1,19 @@
-"""Where the time goes: corpus kernels in MB of text per CPU-second, and Context Relevance against two passes per turn.
+"""Where the corpus stage's time goes: its kernels in MB of text per CPU-second.
 
     make bench        prints one JSON object as its last line
 
-The rows are interleaved, three times each, and the medians are reported.
+The kernels run in turn, three times each, and the medians are reported.
 """
 
 import json
 import statistics
 import time
-from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
 import polars as pl
 
 from aquilamed.corpus import language, pii, rules, toxicity
-from aquilamed.instruct.relevance import relevance, turn_tokens
-from aquilamed.instruct.rounds import Round, rounds
-from aquilamed.models import ModelConfig, load_model, load_tokenizer
-from aquilamed.scoring import token_losses
 
 ROUNDS = 3
 
@@ -27,31 +22,6 @@ def sample(name: str) -> list[dict[str, Any]]:
     """A file of the built-in sample."""
     text = (resources.files("aquilamed") / "sample" / "data" / name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
-
-
-def cpu(work: Callable[[], Any]) -> float:
-    """CPU-seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def naive(model: Any, tokenizer: Any, dialogues: list[list[Round]]) -> list[list[float | None]]:
-    """Equations 1–3 as they stand: two forward passes for every turn."""
-    result: list[list[float | None]] = []
-    for dialogue in dialogues:
-        history: list[int] = []
-        values: list[float | None] = []
-        for turn in (turn_tokens(tokenizer, r) for r in dialogue):
-            if history:
-                conditioned = token_losses(model, [history + turn])[0][len(history) :]
-                direct = token_losses(model, [turn])[0]
-                values.append(float(conditioned.mean() / direct.mean()))
-            else:
-                values.append(None)
-            history += turn
-        result.append(values)
-    return result
 
 
 def corpus_rates() -> dict[str, float]:
@@ -78,23 +48,7 @@ def corpus_rates() -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    import torch
-
-    torch.set_num_threads(1)
-    config = ModelConfig(path="smollm2-135m")
-    model, tokenizer = load_model(config), load_tokenizer(config)
-    dialogues = [rounds(d["messages"]) for d in sample("dialogues.en.jsonl") if len(d["messages"]) > 2][:8]
-    ours, theirs = [], []
-    for _ in range(ROUNDS):
-        ours.append(cpu(lambda: relevance(model, tokenizer, dialogues, 2048)))
-        theirs.append(cpu(lambda: naive(model, tokenizer, dialogues)))
-    pairs = zip(relevance(model, tokenizer, dialogues, 2048), naive(model, tokenizer, dialogues), strict=True)
-    worst = max(abs(a - b) for x, y in pairs for a, b in zip(x, y, strict=True) if a is not None and b is not None)
-    result = corpus_rates() | {
-        "relevance_x": statistics.median(theirs) / statistics.median(ours),
-        "relevance_max_abs_diff": worst,
-    }
-    print(json.dumps({k: float(f"{v:.4g}") for k, v in result.items()}))
+    print(json.dumps({k: float(f"{v:.4g}") for k, v in corpus_rates().items()}))
 
 
 if __name__ == "__main__":

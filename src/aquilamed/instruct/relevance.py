@@ -5,8 +5,8 @@
     CR(H, t_i) = L(t_i | H) / L(t_i)
 
 A turn is one round, question and answer, in the training's chat template. Its first token, the template's opening mark, is
-the same everywhere and starts the turn in both sums; w_i1 is the token behind it. Two batched passes per part, one over whole
-dialogues and one over single turns, instead of two passes per turn.
+the same everywhere and starts the turn in both sums; w_i1 is the token behind it. Whole dialogues and single turns run together in
+packed passes, where each attends to itself alone, instead of two passes per turn (`make bench-relevance`).
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ from pydantic import Field
 from aquilamed.config import Config
 from aquilamed.engine import no_reason
 from aquilamed.instruct.rounds import Round, rounds, score_parts, spread
+from aquilamed.losses import token_losses
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
 from aquilamed.progress import Progress
-from aquilamed.scoring import token_losses
 from aquilamed.stage import Context, Result
 
 
@@ -57,31 +57,32 @@ def relevance(
     model: Any, tokenizer: Any, dialogues: list[list[Round]], max_tokens: int, progress: Progress | None = None
 ) -> list[list[float | None]]:
     """CR of every turn of every dialogue; None for first turns and for turns behind `max_tokens`."""
-    turns = [[turn_tokens(tokenizer, r) for r in d] for d in dialogues]
+    turns = [[tuple(turn_tokens(tokenizer, r)) for r in d] for d in dialogues]
     wholes: list[list[int]] = []
+    places: list[list[int]] = []
+    fitting: list[list[tuple[int, ...]]] = []
     for dialogue in turns:
-        whole: list[int] = []
-        for turn in dialogue:
-            if whole and len(whole) + len(turn) > max_tokens:
-                break
-            whole += turn
-        wholes.append(whole[:max_tokens])
-    alone = [turn for dialogue in turns for turn in dialogue[1:]]
-    with (progress or Progress(quiet=True)).track("Context Relevance", len(wholes) + len(alone), "row") as bar:
-        conditioned = token_losses(model, wholes, on_batch=bar.advance)
-        direct = iter(token_losses(model, alone, on_batch=bar.advance))
-    result: list[list[float | None]] = []
-    for dialogue, losses in zip(turns, conditioned, strict=True):
-        values: list[float | None] = [None]
-        start = len(dialogue[0])
+        whole, behind, fits = list(dialogue[0]), list[int](), list[tuple[int, ...]]()
         for turn in dialogue[1:]:
-            base = float(next(direct).mean())
-            end = start + len(turn)
-            # losses[k] belongs to token k + 1; the turn's opening mark at `start` is not scored, as in `direct`.
-            fits = end - 1 <= len(losses)
-            values.append(float(losses[start : end - 1].mean()) / base if fits and base > 0 else None)
-            start = end
-        result.append(values)
+            if len(whole) + len(turn) > max_tokens:
+                break
+            # The opening mark is scored in neither sum: alone it has nothing before it.
+            behind += range(len(whole) + 1, len(whole) + len(turn))
+            whole += turn
+            fits.append(turn)
+        wholes.append(whole)
+        places.append(behind)
+        fitting.append(fits)
+    alone = list(dict.fromkeys(turn for fits in fitting for turn in fits))  # each text once, however often it is said
+    rows = [*wholes, *alone]
+    with (progress or Progress(quiet=True)).track("Context Relevance", len(rows), "row") as bar:
+        losses = token_losses(model, rows, bar.advance, places=[*places, *(range(1, len(turn)) for turn in alone)])
+    direct = {turn: float(part.double().mean()) for turn, part in zip(alone, losses[len(wholes) :], strict=True)}
+    result: list[list[float | None]] = []
+    for dialogue, fits, conditioned in zip(turns, fitting, losses[: len(wholes)], strict=True):
+        means = [float(part.double().mean()) for part in conditioned.split([len(turn) - 1 for turn in fits])]
+        values = [m / direct[turn] if direct[turn] > 0 else None for m, turn in zip(means, fits, strict=True)]
+        result.append([None, *values, *([None] * (len(dialogue) - 1 - len(fits)))])
     return result
 
 

@@ -1,0 +1,222 @@
+"""Token losses: cross-entropy of given tokens by a causal language model.
+
+Passes are packed where that is proven equal: rows stand one behind the other in one long row without padding, every row
+attends to itself alone (one causal attention call per row, no mask in memory), and the language-model head runs only where
+a loss is wanted, in blocks of the vocabulary that stay in the cache. Other architectures take padded passes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from aquilamed.scoring import BATCH_TOKENS, batches
+
+PACK_TOKENS = {"cpu": 512}
+"""Tokens per packed pass: a layer's activations stay in a CPU's cache; other devices take BATCH_TOKENS."""
+HEAD_BLOCK = 2048
+"""Vocabulary entries per block of the head: 512 rows × 2048 × 4 bytes = 4 MB."""
+
+_packable: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def packs(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Row indices in packs whose sum of lengths stays below `tokens` (one long row may exceed it): first fit, longest first."""
+    found: list[tuple[int, list[int]]] = []
+    open_from = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        for place in range(open_from, len(found)):
+            size, pack = found[place]
+            if size + lengths[index] <= tokens:
+                found[place] = (size + lengths[index], [*pack, index])
+                break
+        else:
+            found.append((lengths[index], [index]))
+        # A pack with no room for 8 more tokens is closed: the search stays linear.
+        while open_from < len(found) and found[open_from][0] > tokens - 8:
+            open_from += 1
+    yield from (pack for _, pack in found)
+
+
+def token_losses(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    on_batch: Callable[[int], None] | None = None,
+    tokens: int | None = None,
+    places: Sequence[Sequence[int]] | None = None,
+) -> list[Any]:
+    """Cross-entropy in nats of tokens, given those before them in their row.
+
+    Args:
+        model: a causal LM in eval mode.
+        rows: token ids; each row is on its own.
+        on_batch: told how many rows a pass finished.
+        tokens: tokens per forward pass; null takes what suits the device.
+        places: per row the positions (rising, from 1) whose losses are wanted; null takes every token but the first.
+
+    Returns:
+        Per row a float32 tensor on the CPU, a loss for each place.
+    """
+    import torch
+
+    wanted = [range(1, len(row)) for row in rows] if places is None else places
+    result: list[Any] = [torch.empty(0)] * len(rows)
+    work = [i for i, w in enumerate(wanted) if len(w)]
+    # A token's loss needs the tokens before it: nothing runs behind the last place but one.
+    inputs = [rows[i][: wanted[i][-1]] for i in work]
+    if on_batch and len(work) < len(rows):
+        on_batch(len(rows) - len(work))
+    with torch.inference_mode():
+        if packed := can_pack(model):
+            plan = packs([len(i) for i in inputs], tokens or PACK_TOKENS.get(model.device.type, BATCH_TOKENS))
+        else:
+            plan = batches(inputs, tokens or BATCH_TOKENS)
+        run = _packed_losses if packed else _padded_losses
+        with packed_attention(model) if packed else nullcontext():
+            for batch in plan:
+                targets = [[rows[work[b]][p] for p in wanted[work[b]]] for b in batch]
+                before = [[p - 1 for p in wanted[work[b]]] for b in batch]
+                losses = run(model, [inputs[b] for b in batch], before, targets)
+                for b, part in zip(batch, losses.cpu().split([len(t) for t in targets]), strict=True):
+                    result[work[b]] = part.clone()
+                if on_batch:
+                    on_batch(len(batch))
+    return result
+
+
+def _packed_losses(
+    model: Any, rows: Sequence[Sequence[int]], before: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> Any:
+    import torch
+
+    ids = torch.tensor([[t for row in rows for t in row]], device=model.device)
+    positions = torch.tensor([[p for row in rows for p in range(len(row))]], device=model.device)
+    ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()
+    starts = [0, *ends[:-1]]
+    hidden = model.base_model(
+        input_ids=ids, position_ids=positions, use_cache=False, segments=list(zip(starts, ends, strict=True))
+    ).last_hidden_state[0]
+    at = torch.tensor([s + p for s, places in zip(starts, before, strict=True) for p in places], device=model.device)
+    aims = torch.tensor([t for target in targets for t in target], device=model.device)
+    return _head_losses(model.get_output_embeddings(), hidden[at], aims)
+
+
+def _head_losses(head: Any, hidden: Any, targets: Any) -> Any:
+    """log Σ exp(logits) - logit of the target; a block's largest logit and its sum of exponentials are all that is kept."""
+    import torch
+
+    most, sums = [], []
+    for start in range(0, head.weight.shape[0], HEAD_BLOCK):
+        block = slice(start, start + HEAD_BLOCK)
+        bias = None if head.bias is None else head.bias[block]
+        logits = torch.nn.functional.linear(hidden, head.weight[block], bias).float()
+        peak = logits.amax(1, keepdim=True)
+        most.append(peak)
+        sums.append(logits.sub_(peak).exp_().sum(1, keepdim=True))
+    logs = torch.logsumexp(torch.cat(most, 1).double() + torch.cat(sums, 1).double().log(), 1)
+    aimed = (hidden.double() * head.weight[targets].double()).sum(1)
+    if head.bias is not None:
+        aimed += head.bias[targets]
+    return (logs - aimed).float()
+
+
+def _padded_losses(
+    model: Any, rows: Sequence[Sequence[int]], before: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> Any:
+    import torch
+
+    ids = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
+    for line, row in enumerate(rows):
+        ids[line, : len(row)] = torch.tensor(row)
+    logits = model(input_ids=ids.to(model.device), use_cache=False).logits
+    found = [
+        torch.nn.functional.cross_entropy(
+            logits[line, list(p)].float(), torch.tensor(t, device=logits.device), reduction="none"
+        )
+        for line, (p, t) in enumerate(zip(before, targets, strict=True))
+    ]
+    return torch.cat(found)
+
+
+def can_pack(model: Any) -> bool:
+    """Whether packed passes of this model give the losses of plain ones: tried once per model on two short rows.
+
+    False without a try for models whose attention cannot be replaced, for heads that are not one plain matrix and for
+    attention in fixed chunks (short rows would not show it).
+    """
+    import torch
+
+    if model in _packable:
+        return _packable[model]
+    _packable[model] = False
+    config = model.config.get_text_config()
+    if (
+        getattr(model, "_supports_attention_backend", False)
+        and type(model.get_output_embeddings()) is torch.nn.Linear
+        and getattr(config, "attention_chunk_size", None) is None
+    ):
+        ids = [(7 * i + 3) % config.vocab_size for i in range(40)]
+        rows = [ids[:23], ids[23:]]
+        before, targets = [range(len(r) - 1) for r in rows], [r[1:] for r in rows]
+        with torch.inference_mode():
+            plain = torch.cat(
+                [_padded_losses(model, [r], [b], [t]) for r, b, t in zip(rows, before, targets, strict=True)]
+            )
+            try:
+                with packed_attention(model):
+                    packed = _packed_losses(model, rows, before, targets)
+            except NotImplementedError:
+                return False
+        # Half precision rounds differently with every shape; a leak between rows changes losses by tenths on average.
+        limit = 1e-4 if model.dtype == torch.float32 else 0.1
+        _packable[model] = bool((plain - packed).abs().mean() <= limit)
+    return _packable[model]
+
+
+@contextmanager
+def packed_attention(model: Any) -> Iterator[None]:
+    """Within it the model's attention expects `segments`: (start, end) of every row of a packed batch."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("aquilamed_packed", _attend)
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("aquilamed_packed")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
+def _attend(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    *,
+    segments: list[tuple[int, int]] | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Any, None]:
+    """Causal attention of every segment to itself, (1, heads, tokens, size) → (1, tokens, heads, size)."""
+    import torch
+
+    if segments is None or any(others.get(k) is not None for k in ("softcap", "s_aux", "position_bias", "is_causal")):
+        raise NotImplementedError("packed attention: this architecture's attention has a part that is not built here")
+    out = query.new_empty((1, query.shape[2], query.shape[1], value.shape[3]))
+    for start, end in segments:
+        mask = None
+        if sliding_window is not None and end - start > sliding_window:
+            mask = torch.ones((end - start, end - start), dtype=torch.bool, device=query.device).tril()
+            mask = mask.triu(1 - sliding_window)
+        out[:, start:end] = torch.nn.functional.scaled_dot_product_attention(
+            query[:, :, start:end],
+            key[:, :, start:end],
+            value[:, :, start:end],
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        ).transpose(1, 2)
+    return out, None
