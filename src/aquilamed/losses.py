@@ -21,21 +21,20 @@ _packable: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def packs(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Row indices in packs whose sum of lengths stays below `tokens` (one long row may exceed it): first fit, longest first."""
-    found: list[tuple[int, list[int]]] = []
-    open_from = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        for place in range(open_from, len(found)):
-            size, pack = found[place]
-            if size + lengths[index] <= tokens:
-                found[place] = (size + lengths[index], [*pack, index])
-                break
-        else:
-            found.append((lengths[index], [index]))
-        # A pack with no room for 8 more tokens is closed: the search stays linear.
-        while open_from < len(found) and found[open_from][0] > tokens - 8:
-            open_from += 1
-    yield from (pack for _, pack in found)
+    """Row indices in packs, in order, whose lengths sum to at most `tokens` (one long row may exceed it).
+
+    Room left in a pack costs nothing, since nothing is padded: rows need no sorting.
+    """
+    pack: list[int] = []
+    size = 0
+    for index, length in enumerate(lengths):
+        if pack and size + length > tokens:
+            yield pack
+            pack, size = [], 0
+        pack.append(index)
+        size += length
+    if pack:
+        yield pack
 
 
 def token_losses(

@@ -1,4 +1,4 @@
-"""Forward passes without generation: token losses and next-token probabilities, batched by length."""
+"""Next-token probabilities without generation, in passes batched by length."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -19,38 +19,6 @@ def batches(rows: Sequence[Sequence[int]], tokens: int = BATCH_TOKENS) -> Iterat
         batch.append(index)
     if batch:
         yield batch
-
-
-def token_losses(
-    model: Any, rows: Sequence[Sequence[int]], on_batch: Callable[[int], None] | None = None, tokens: int = BATCH_TOKENS
-) -> list[Any]:
-    """Cross-entropy in nats of every token but the first, given those before it in its row.
-
-    Args:
-        model: a causal LM in eval mode.
-        rows: token ids; each row is on its own (right padding, causal attention: padding changes nothing).
-        on_batch: told how many rows a pass finished.
-
-    Returns:
-        Per row a float32 tensor of length len(row) - 1, on the CPU.
-    """
-    import torch
-
-    result: list[Any] = [None] * len(rows)
-    with torch.inference_mode():
-        for batch in batches(rows, tokens):
-            width = max(len(rows[i]) for i in batch)
-            ids = torch.zeros((len(batch), width), dtype=torch.long)
-            for line, i in enumerate(batch):
-                ids[line, : len(rows[i])] = torch.tensor(rows[i])
-            ids = ids.to(model.device)
-            logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").cpu()
-            for line, i in enumerate(batch):
-                result[i] = losses[line, : len(rows[i]) - 1].clone()
-            if on_batch:
-                on_batch(len(batch))
-    return result
 
 
 def next_logprobs(
