@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,23 +99,31 @@ def run(
 def plan(
     recipe: RecipePath, workspace: WorkspaceOption = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Say what a run would do, and why, without doing it."""
+    """Say what a run would do, and why, without doing it; exit 2 when its LLM calls cost more than the budget."""
     from aquilamed import pipeline
+    from aquilamed.planned_calls import call_table, check_budget, planned_calls, spent
     from aquilamed.planning import estimates
     from aquilamed.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
     space = _mirrored(workspace or f"workspaces/{loaded.name}")
+    states = pipeline.states(loaded, space)
     rows = [
-        {"stage": s.name, "action": "skip" if s.state == "done" else "run", "why": s.why or s.state}
-        for s in pipeline.states(loaded, space)
+        {"stage": s.name, "action": "skip" if s.state == "done" else "run", "why": s.why or s.state} for s in states
     ]
     numbers = estimates(loaded)
+    calls, paid = planned_calls(loaded, states, space.root), spent(space.root)
     if as_json:
-        _print_json({"recipe": loaded.name, "workspace": str(space.root), "stages": rows, "estimates": numbers})
-        return
-    _table(f"Plan of {loaded.name} in {space.root}", rows)
-    _table("Estimates", [{"what": key, "value": value} for key, value in numbers.items()])
+        money = {"budget": loaded.annotator.budget, "spent": paid, "currency": loaded.annotator.currency}
+        about = {"recipe": loaded.name, "workspace": str(space.root), "stages": rows, "estimates": numbers}
+        _print_json(about | {"calls": [asdict(c) for c in calls], "money": money})
+    else:
+        _table(f"Plan of {loaded.name} in {space.root}", rows)
+        _table("Estimates", [{"what": key, "value": value} for key, value in numbers.items()])
+        title = f"Calls of the annotator ({loaded.annotator.model or loaded.annotator.kind}, {loaded.annotator.mode})"
+        if calls:
+            _table(title, call_table(loaded, calls))
+    check_budget(loaded, calls, paid)
 
 
 @app.command()

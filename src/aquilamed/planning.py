@@ -13,27 +13,12 @@ from aquilamed.stages import enabled
 
 
 def estimates(recipe: Recipe) -> dict[str, Any]:
-    """Upper bounds that the recipe fixes: LLM calls, training steps, tokens per step.
+    """Upper bounds that the recipe fixes: training steps, tokens per step. LLM calls: `planned_calls`.
 
     What depends on the data (documents kept, tokens) is known only once its stage is done; it is not guessed here.
     """
     on = enabled(recipe)
     numbers: dict[str, Any] = {"stages": len(on)}
-    calls: dict[str, int] = {}
-    if "corpus/domain_labels" in on:
-        calls["corpus/domain_labels"] = 2 * recipe.corpus.domain_labels.seeds
-    if "corpus/quality_labels" in on:
-        calls["corpus/quality_labels"] = 2 * recipe.corpus.quality_labels.samples
-    if "instruct/safety" in on and (safety := recipe.instruct.safety).max_judged:
-        calls["instruct/safety"] = 2 * (safety.max_judged + safety.audit)
-    if recipe.prefer.subjective and "prefer/subjective" in on:
-        calls["prefer/subjective"] = (
-            3 if recipe.prefer.subjective.answers == "annotator" else 2
-        ) * recipe.prefer.subjective.prompts
-    for stage, most in calls.items():
-        numbers[f"{stage}: judgements at most"] = most
-    if recipe.annotator.kind == "openai":
-        numbers["annotator budget"] = recipe.annotator.budget or "none"
     lengths = {
         "pretrain/stage1": (recipe.pretrain.stage1, recipe.corpus.pack1.length),
         "pretrain/stage2": (recipe.pretrain.stage2, recipe.corpus.pack2.length),

@@ -27,6 +27,8 @@ def answer_tokens(schema: type[BaseModel], max_tokens: int) -> int:
     return min(max_tokens, sum(_FIELD if "enum" in p or p.get("type") == "integer" else _TEXT for p in properties))
 
 
-def measured(answered: Answered | None) -> Answered | None:
-    """The store's means, where they rest on enough calls."""
-    return answered if answered is not None and answered.calls >= _ENOUGH else None
+def measured(answered: Answered | None) -> tuple[float, float] | None:
+    """The store's mean tokens of prompts and answers, where they rest on enough calls."""
+    if answered is None or answered.calls < _ENOUGH or answered.tokens_in is None or answered.tokens_out is None:
+        return None
+    return answered.tokens_in, answered.tokens_out

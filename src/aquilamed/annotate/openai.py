@@ -203,7 +203,7 @@ class _Run:
         config = self.owner.config
         known = measured(self.answered.get(self.rubric.hash))
         tokens_in = sum(text_tokens(m["content"]) for m in one.messages)
-        tokens_out = known.tokens_out if known else answer_tokens(self.rubric.schema, config.max_tokens)
+        tokens_out = known[1] if known else answer_tokens(self.rubric.schema, config.max_tokens)
         call = BatchCall(one.question, most_in(one.messages))
         body = self.owner.service.request(one.messages, self.rubric.schema)
         return Request(call, body, config.cost(tokens_in, tokens_out, batch=True) or 0.0)

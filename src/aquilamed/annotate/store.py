@@ -132,8 +132,9 @@ class CallStore:
 
     def answered(self, model: str) -> dict[str, "Answered"]:
         """Rubric hash → what that model answered so far."""
-        query = """SELECT rubric_hash, COUNT(DISTINCT key), AVG(tokens_in), AVG(tokens_out) FROM calls
-                   WHERE model = ? AND outcome = ? AND estimated = 0 GROUP BY rubric_hash"""
+        told = "AVG(CASE WHEN estimated = 0 THEN {} END)".format
+        query = f"""SELECT rubric_hash, COUNT(DISTINCT key), {told("tokens_in")}, {told("tokens_out")} FROM calls
+                    WHERE model = ? AND outcome = ? GROUP BY rubric_hash"""  # noqa: S608
         return {mark: Answered(*numbers) for mark, *numbers in self._db.execute(query, (model, ANSWERED))}
 
     def begin_batch(self, mark: str, address: str, model: str, estimate: float, calls: Sequence[BatchCall]) -> None:
@@ -187,11 +188,11 @@ class CallStore:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Calls that were answered, and the mean of their tokens as the service counted them."""
+    """Calls that were answered, and the mean of their tokens as the service counted them; None where it did not."""
 
     calls: int
-    tokens_in: float
-    tokens_out: float
+    tokens_in: float | None
+    tokens_out: float | None
 
 
 def _now() -> str:

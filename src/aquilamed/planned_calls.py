@@ -1,0 +1,250 @@
+"""What the annotator will be asked, stage by stage, and what that costs, before anything is sent.
+
+A stage that asks an annotator has a row in `ANNOTATING`: a function from the recipe and what is known of the data to the
+questions it asks at most. Repairs of unusable answers are not counted.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aquilamed.annotate import ANSWER, COMPARE, COMPLEXITY, QUALITY, RESPONSE_QUALITY, TURN, Rubric, domain_rubric
+from aquilamed.annotate.estimate import answer_tokens, measured, text_tokens
+from aquilamed.annotate.store import CallStore
+from aquilamed.config import Invalid
+from aquilamed.evaluate.contestants import STAGE_OF
+from aquilamed.known import BOUND, Known, Lengths
+from aquilamed.pipeline import StageState
+from aquilamed.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions of one rubric. `count` is None while nobody knows how many; `judged` is the mean tokens of an item."""
+
+    rubric: Rubric[Any]
+    count: int | None
+    judged: float
+    basis: str
+    lower: str
+    """The recipe's key that makes them fewer."""
+
+
+@dataclass(frozen=True)
+class PlannedCalls:
+    """A row of the plan: the calls that are still to be made at most, those in the store being left out."""
+
+    stage: str
+    rubric: str
+    calls: int | None
+    stored: int
+    tokens_in: int | None
+    tokens_out: int | None
+    cost: float | None
+    lengths: str
+    lower: str
+
+
+def _domain_labels(recipe: Recipe, known: Known) -> list[Asked]:
+    config, lengths = recipe.corpus.domain_labels, known.documents
+    per_round = max(1, round(config.per_round * config.seeds / len(config.languages))) * len(config.languages)
+    documents = _least(config.seeds + config.rounds * per_round, known.kept("corpus/decontaminate"))
+    rubric = domain_rubric(config.domain, config.about)
+    return [Asked(rubric, 2 * documents, lengths.text, lengths.basis, "corpus.domain_labels.seeds")]
+
+
+def _quality_labels(recipe: Recipe, known: Known) -> list[Asked]:
+    documents = _least(recipe.corpus.quality_labels.samples, known.kept("corpus/domain"))
+    lengths = known.documents
+    return [Asked(QUALITY, 2 * documents, lengths.text, lengths.basis, "corpus.quality_labels.samples")]
+
+
+def _deita(recipe: Recipe, known: Known) -> list[Asked]:
+    if recipe.instruct.deita.scorer != "annotator":
+        return []
+    dialogues, lengths = known.kept("instruct/safety"), known.dialogues
+    count = None if dialogues is None else round(dialogues * lengths.rounds)
+    lower = "instruct.deita.scorer (model)"
+    return [
+        Asked(COMPLEXITY, count, lengths.question, lengths.basis, lower),
+        Asked(RESPONSE_QUALITY, count, lengths.question + lengths.answer, lengths.basis, lower),
+    ]
+
+
+def _subjective(recipe: Recipe, known: Known) -> list[Asked]:
+    config, lengths = recipe.prefer.subjective, known.dialogues
+    assert config is not None
+    prompts, lower = _least(config.prompts, known.kept("instruct/select")), "prefer.subjective.prompts"
+    compared = lengths.dialogue + 2 * lengths.answer
+    asked = [Asked(COMPARE, 2 * prompts, compared, lengths.basis, lower)]
+    if config.answers == "annotator":
+        asked.insert(0, Asked(ANSWER, prompts, lengths.dialogue, lengths.basis, lower))
+    return asked
+
+
+def _pairwise(recipe: Recipe, known: Known) -> list[Asked]:
+    config = recipe.evaluate.pairwise
+    assert config is not None
+    names = _contestants(config.models, known)
+    others = ["reference", *_contestants(config.against, known)]
+    matches = sum(name != other for name in names for other in config.against if other in others)
+    asked = []
+    for b in recipe.evaluate.benchmarks:
+        if b.kind == "single":
+            count, lengths = _benchmark(known, b, config.limit)
+            judged = lengths.dialogue + 2 * lengths.answer
+            pairs = None if count is None else 2 * matches * count
+            asked.append(Asked(COMPARE, pairs, judged, lengths.basis, "evaluate.pairwise.limit"))
+    return asked
+
+
+def _multiturn(recipe: Recipe, known: Known) -> list[Asked]:
+    config = recipe.evaluate.multiturn
+    assert config is not None
+    models = len(_contestants(config.models, known))
+    asked = []
+    for b in recipe.evaluate.benchmarks:
+        if b.kind == "multi":
+            count, lengths = _benchmark(known, b, config.limit)
+            most = config.rounds or math.inf
+            turns = min(most, math.inf if lengths.basis == BOUND else lengths.rounds)
+            judged = lengths.dialogue + lengths.answer
+            answers = None if count is None or math.isinf(turns) else round(models * turns * count)
+            asked.append(Asked(TURN, answers, judged, lengths.basis, "evaluate.multiturn.limit"))
+    return asked
+
+
+ANNOTATING: dict[str, Callable[[Recipe, Known], list[Asked]]] = {
+    "corpus/domain_labels": _domain_labels,
+    "corpus/quality_labels": _quality_labels,
+    "instruct/deita": _deita,
+    "prefer/subjective": _subjective,
+    "evaluate/pairwise": _pairwise,
+    "evaluate/multiturn": _multiturn,
+}
+
+
+def planned_calls(recipe: Recipe, states: Iterable[StageState], root: Path) -> list[PlannedCalls]:
+    """The calls of every stage that is not done. Those that the workspace's store holds an answer to are left out.
+
+    The store is asked by model and rubric; a changed temperature or max_tokens is not seen here.
+    """
+    found = list(states)
+    known = Known(recipe, found)
+    with _store(root) as store:
+        answered = store.answered(recipe.annotator.model) if store else {}
+    left = {mark: a.calls for mark, a in answered.items()}
+    rows = []
+    # Done stages first: the stored answers are theirs before they can be anybody else's.
+    for state in sorted(found, key=lambda s: s.artifact is None):
+        for asked in ANNOTATING[state.name](recipe, known) if state.name in ANNOTATING else ():
+            stored = min(left.get(asked.rubric.hash, 0), asked.count or 0)
+            left[asked.rubric.hash] = left.get(asked.rubric.hash, 0) - stored
+            if state.artifact is None:
+                rows.append(_row(recipe, state.name, asked, stored, measured(answered.get(asked.rubric.hash))))
+    return rows
+
+
+def spent(root: Path) -> float:
+    """What the workspace's calls cost so far, open batches with their estimates."""
+    with _store(root) as store:
+        return store.spent() if store else 0.0
+
+
+def call_table(recipe: Recipe, rows: list[PlannedCalls]) -> list[dict[str, Any]]:
+    """The plan's rows for people, with a sum where there is one."""
+    cost = f"cost, {recipe.annotator.currency}"
+    table = [
+        {
+            "stage": r.stage,
+            "rubric": r.rubric,
+            "calls at most": "not known yet" if r.calls is None else r.calls,
+            "in the store": r.stored,
+            "tokens in": r.tokens_in,
+            "tokens out": r.tokens_out,
+            cost: _money(r.cost, r.calls),
+            "lengths from": r.lengths,
+        }
+        for r in rows
+    ]
+    return [*table, _sum(rows, cost)] if rows else []
+
+
+def _sum(rows: list[PlannedCalls], cost: str) -> dict[str, Any]:
+    known = [r for r in rows if r.calls is not None]
+    return {
+        "stage": "all" if len(known) == len(rows) else "all that are known",
+        "rubric": "",
+        "calls at most": sum(r.calls or 0 for r in known),
+        "in the store": sum(r.stored for r in known),
+        "tokens in": sum(r.tokens_in or 0 for r in known),
+        "tokens out": sum(r.tokens_out or 0 for r in known),
+        cost: _money(None if any(r.cost is None for r in known) else sum(r.cost or 0 for r in known), len(known)),
+        "lengths from": "",
+    }
+
+
+def _money(cost: float | None, calls: int | None) -> str:
+    if calls is None:
+        return ""
+    return "no price" if cost is None else f"{cost:,.2f}"
+
+
+def check_budget(recipe: Recipe, rows: list[PlannedCalls], spent: float) -> None:
+    """Raise `Invalid` when the planned calls cost more than the budget leaves."""
+    config = recipe.annotator
+    costs = {row: row.cost for row in rows if row.cost}
+    if config.kind != "openai" or config.budget is None or spent + sum(costs.values()) <= config.budget:
+        return
+    keys = list(dict.fromkeys(r.lower for r in sorted(costs, key=lambda r: -costs[r])))
+    raise Invalid(
+        f"annotator.budget: the calls that are left cost about {sum(costs.values()):.4g} {config.currency}, {spent:.4g} "
+        f"is spent, and the budget is {config.budget:g}; raise the budget or lower {', '.join(keys)}"
+    )
+
+
+def _row(recipe: Recipe, stage: str, asked: Asked, stored: int, told: tuple[float, float] | None) -> PlannedCalls:
+    config, rubric = recipe.annotator, asked.rubric
+    if asked.count is None:
+        return PlannedCalls(stage, rubric.name, None, stored, None, None, None, asked.basis, asked.lower)
+    calls = asked.count - stored
+    frame = text_tokens(rubric.render(dict.fromkeys(rubric.fields, "")))
+    each_in, each_out = told or (frame + asked.judged, answer_tokens(rubric.schema, config.max_tokens))
+    cost = config.cost(calls * each_in, calls * each_out, config.mode == "batch") if config.kind == "openai" else 0.0
+    tokens = (round(calls * each_in), round(calls * each_out)) if config.kind != "offline" else (0, 0)
+    basis = "stored calls" if told else asked.basis
+    return PlannedCalls(stage, rubric.name, calls, stored, *tokens, cost, basis, asked.lower)
+
+
+@contextmanager
+def _store(root: Path) -> Iterator[CallStore | None]:
+    """The workspace's call store, if it has one: looking makes none."""
+    path = root / "calls.sqlite"
+    store = CallStore(path) if path.exists() else None
+    try:
+        yield store
+    finally:
+        if store:
+            store.close()
+
+
+def _contestants(names: Iterable[str], known: Known) -> list[str]:
+    """Those models that the recipe makes."""
+    return [n for n in names if n == "base" or any(s in known.states for s in STAGE_OF.get(n, ()))]
+
+
+def _benchmark(known: Known, benchmark: Any, limit: int | None) -> tuple[int | None, Lengths]:
+    """How many items of a benchmark are judged, and their lengths."""
+    most = benchmark.limit if benchmark.limit is not None else limit
+    items = known.benchmark(benchmark)
+    if not items:
+        return most, known.bound
+    count = len(items) if most is None else min(most, len(items))
+    return count, known.lengths("the benchmark's files", [d.messages for d in items])
+
+
+def _least(wanted: int, there: int | None) -> int:
+    return wanted if there is None else min(wanted, there)

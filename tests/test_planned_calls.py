@@ -1,0 +1,175 @@
+"""The plan of the annotator's calls: counts, tokens, cost, what is stored already, and the refusal over the budget."""
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquilamed import pipeline
+from aquilamed.annotate import DOMAIN
+from aquilamed.annotate.estimate import text_tokens
+from aquilamed.config import Invalid
+from aquilamed.known import BOUND
+from aquilamed.planned_calls import ANNOTATING, PlannedCalls, call_table, check_budget, planned_calls, spent
+from aquilamed.progress import Progress
+from aquilamed.recipe import Recipe, load_recipe
+from aquilamed.stages import STAGES
+from aquilamed.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).parent / "annotate"))
+from chat_server import Server, completion
+
+DOCUMENTS = 24
+WORDS = ("knee", "hand", "chest", "shoulder", "stomach", "ankle", "neck")
+SENTENCES = [
+    "A patient with fever and breathlessness needs a careful examination of the chest.",
+    "Hypertension is a chronic rise of arterial pressure that strains the heart and the kidneys.",
+    "In gout, crystals of urate settle in a joint and set off a sudden and painful inflammation.",
+    "Iron is lost with every bleeding, and its lack shows as fatigue long before anaemia does.",
+    "The thyroid gland sets the pace at which nearly every tissue of the body burns its fuel.",
+    "Most kidney stones pass on their own when the patient drinks enough and the pain is treated.",
+    "A stroke that is recognised within the first hours can often be treated by opening the vessel.",
+    "Vaccination against measles protects those who cannot be vaccinated themselves as well.",
+    "Asthma narrows the small airways in attacks; inhaled steroids make these attacks rarer.",
+    "Diabetes harms the nerves of the feet, so that small wounds are not felt and heal badly.",
+]
+RECIPE = """\
+name: priced
+annotator:
+  kind: openai
+  model: judge
+  base_url: {url}
+  api_key_env: TEST_JUDGE_KEY
+  prices: {{judge: {{input: 2, output: 10}}}}
+  budget: {budget}
+sources:
+  documents: {{sources: [{{name: web, path: web.jsonl}}]}}
+  dialogues: {{sources: [{{name: qa, path: qa.jsonl, form: qa}}]}}
+corpus:
+  domain_labels: {{seeds: 10, rounds: 0, languages: [en]}}
+  quality_labels: {{samples: 5}}
+instruct:
+  deita: {{scorer: annotator}}
+prefer:
+  subjective: {{prompts: 100}}
+evaluate:
+  benchmarks: [{{task: dialogues_multi, path: multi.jsonl}}]
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("TEST_JUDGE_KEY", "sk-none")
+    running = Server(lambda n, r: completion('{"domain": "medical"}'))
+    yield running
+    running.http.shutdown()
+    running.http.server_close()
+
+
+def prepared(folder: Path, server: Server, budget: float = 5.0) -> Recipe:
+    draw = random.Random(5)
+    lines = [
+        json.dumps({"text": " ".join(draw.sample(SENTENCES, 4 + n % 3)) + f" Case {n}."}) for n in range(DOCUMENTS)
+    ]
+    (folder / "web.jsonl").write_text("\n".join(lines))
+    pairs = [json.dumps({"question": f"Why does my {w} hurt?", "answer": f"Rest the {w}."}) for w in WORDS]
+    (folder / "qa.jsonl").write_text("\n".join(pairs))
+    turns = [{"role": r, "content": f"{r} says {n}"} for n in range(3) for r in ("user", "assistant")]
+    (folder / "multi.jsonl").write_text(json.dumps({"lang": "en", "messages": turns}) + "\n")
+    (folder / "recipe.yaml").write_text(RECIPE.format(url=server.url, budget=budget))
+    return load_recipe(folder / "recipe.yaml")
+
+
+def plan(recipe: Recipe, root: Path) -> dict[tuple[str, str], PlannedCalls]:
+    rows = planned_calls(recipe, pipeline.states(recipe, Workspace(root)), root)
+    return {(r.stage, r.rubric): r for r in rows}
+
+
+def test_every_stage_that_asks_is_planned() -> None:
+    assert {s.name for s in STAGES if "annotator" in s.uses} == set(ANNOTATING)
+
+
+def test_counts_lengths_and_cost_before_anything_ran(server: Server, tmp_path: Path) -> None:
+    recipe = prepared(tmp_path, server)
+    rows = plan(recipe, tmp_path / "ws")
+    assert not (tmp_path / "ws" / "calls.sqlite").exists()
+    counts = {key: row.calls for key, row in rows.items()}
+    assert counts == {
+        ("corpus/domain_labels", "domain"): 20,
+        ("corpus/quality_labels", "quality"): 10,
+        ("instruct/deita", "complexity"): 7,  # the file's seven dialogues of one round
+        ("instruct/deita", "response_quality"): 7,
+        ("prefer/subjective", "answer"): 7,
+        ("prefer/subjective", "compare"): 14,
+        ("evaluate/multiturn", "turn"): 6,  # three rounds of two models
+    }
+    domain = rows["corpus/domain_labels", "domain"]
+    texts = [json.loads(line)["text"].strip() for line in (tmp_path / "web.jsonl").read_text().splitlines()]
+    prompts = [text_tokens(DOMAIN.render({"text": t})) for t in texts]
+    assert domain.tokens_in == pytest.approx(20 * sum(prompts) / len(prompts), rel=0.01)
+    assert domain.lengths == "a sample of the source files"
+    assert domain.cost == pytest.approx((domain.tokens_in * 2 + domain.tokens_out * 10) / 1e6)  # type: ignore[operator]
+    table = call_table(recipe, list(rows.values()))
+    assert table[-1]["calls at most"] == 71
+    assert server.requests == []
+    # Without the files only the bound is known, and of the dialogues not even their number.
+    for name in ("qa.jsonl", "web.jsonl", "multi.jsonl"):
+        (tmp_path / name).write_text("")
+    rows = plan(recipe, tmp_path / "ws")
+    assert rows["corpus/domain_labels", "domain"].lengths == BOUND
+    assert rows["instruct/deita", "complexity"].calls is None
+    assert call_table(recipe, list(rows.values()))[-1]["stage"] == "all that are known"
+
+
+def test_stored_answers_are_not_planned_again(server: Server, tmp_path: Path) -> None:
+    recipe = prepared(tmp_path, server)
+    root = tmp_path / "ws"
+    before = plan(recipe, root)["corpus/domain_labels", "domain"]
+    pipeline.run(recipe, Workspace(root), Progress(quiet=True), until="corpus/domain_labels", workers=1)
+    assert len(server.requests) == before.calls
+    after = plan(recipe, root)
+    assert ("corpus/domain_labels", "domain") not in after
+    assert after["corpus/quality_labels", "quality"].lengths == "corpus/decontaminate"
+    assert spent(root) == pytest.approx(20 * (100 * 2 + 10 * 10) / 1e6)
+    # More seeds: the stage is to be done again, the first answers are there, and their tokens say what more will cost.
+    wider = {n: load_recipe(tmp_path / "recipe.yaml", [f"corpus.domain_labels.seeds={n}"]) for n in (15, 999)}
+    more = plan(wider[15], root)["corpus/domain_labels", "domain"]
+    assert (more.calls, more.stored) == (10, 20)
+    assert (more.tokens_in, more.tokens_out, more.lengths) == (1000, 100, "stored calls")
+    # No more than the documents that were counted.
+    assert plan(wider[999], root)["corpus/domain_labels", "domain"].calls == 2 * DOCUMENTS - 20
+
+
+def test_a_plan_over_the_budget_is_refused(server: Server, tmp_path: Path) -> None:
+    prepared(tmp_path, server, budget=0.03)
+    command = [sys.executable, "-m", "aquilamed.cli", "plan", "recipe.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "domain" in done.stdout, "the table is shown all the same"
+    assert "annotator.budget: the calls that are left cost about 0.11" in done.stderr
+    assert "raise the budget or lower corpus.domain_labels.seeds, " in done.stderr
+    batch = ["--json", "--set", "annotator.mode=batch", "--set", "annotator.budget=1"]
+    done = subprocess.run([*command, *batch], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["money"] == {"budget": 1, "spent": 0.0, "currency": "USD"}
+    [domain] = [c for c in told["calls"] if c["rubric"] == "domain"]
+    assert domain["cost"] == pytest.approx((domain["tokens_in"] * 2 + domain["tokens_out"] * 10) / 2e6)
+
+
+def test_what_was_spent_counts_and_an_unpriced_model_says_so(server: Server, tmp_path: Path) -> None:
+    recipe = prepared(tmp_path, server, budget=5)
+    rows = list(plan(recipe, tmp_path / "ws").values())
+    check_budget(recipe, rows, 4.8)
+    with pytest.raises(Invalid, match=r"4\.99 is spent, and the budget is 5"):
+        check_budget(recipe, rows, 4.99)
+    unpriced = {"prices": {}, "budget": None}
+    recipe = recipe.model_copy(update={"annotator": recipe.annotator.model_copy(update=unpriced)})
+    rows = list(plan(recipe, tmp_path / "ws").values())
+    assert call_table(recipe, rows)[-1]["cost, USD"] == "no price"
+    check_budget(recipe, rows, 1e9)
