@@ -152,7 +152,7 @@ def test_a_plan_over_the_budget_is_refused(server: Server, tmp_path: Path) -> No
     assert done.returncode == 2
     assert "domain" in done.stdout, "the table is shown all the same"
     assert "annotator.budget: the calls that are left cost about 0.11" in done.stderr
-    assert "raise the budget or lower corpus.domain_labels.seeds, " in done.stderr
+    assert "raise the budget or lower prefer.subjective.prompts, corpus.domain_labels.seeds, " in done.stderr
     batch = ["--json", "--set", "annotator.mode=batch", "--set", "annotator.budget=1"]
     done = subprocess.run([*command, *batch], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -5,12 +5,14 @@ Weights are read from safetensors only (a pickle can run code).
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from aquilamed.config import Config, Invalid
-from aquilamed.records import Message
+from aquilamed.records import Message, digest
 
 TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 TURN_START, TURN_END, DOCUMENT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -222,10 +224,46 @@ def generate(
 
 
 def prompt_ids(tokenizer: Any, conversation: list[Message]) -> list[int]:
-    """A conversation's token ids up to where the assistant's next turn begins."""
-    text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    """A conversation's token ids up to where the assistant's next turn begins.
+
+    Only the template's own control tokens become ones: the same words inside a message are spelled out.
+    """
+
+    def rendered(contents: Sequence[str]) -> str:
+        said = [{**m, "content": c} for m, c in zip(conversation, contents, strict=True)]
+        return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True))
+
+    contents = [m["content"] for m in conversation]
+    text, control = rendered(contents), _control(tokenizer)
+    if not any(control.search(c) for c in contents):
+        return _ids(tokenizer, text)
+    mark = digest(contents)[:16]
+    frame = rendered([f"[{mark}:{n}]" for n in range(len(contents))])
+    if len(control.findall(text)) == len(control.findall(frame)):  # the template breaks them up, as ours does
+        return _ids(tokenizer, text)
+    pieces = re.split(rf"\[{mark}:(\d+)\]", frame)  # frame, message's number, frame …
+    found = [_ids(tokenizer, p) if n % 2 == 0 else plain_ids(tokenizer, contents[int(p)]) for n, p in enumerate(pieces)]
+    return [i for ids in found for i in ids]
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """A text's ids, every control token in it spelled out: it is cut behind the first character of each."""
+    cuts = [m.start() + 1 for m in _control(tokenizer).finditer(text)]
+    return [i for a, b in pairwise([0, *cuts, len(text)]) for i in _ids(tokenizer, text[a:b])]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def _control(tokenizer: Any) -> re.Pattern[str]:
+    """Where a control token begins: special ones, and added ones in brackets such as <think>; overlapping ones too."""
+    added = tokenizer.added_tokens_decoder.values()
+    words = {
+        t.content for t in added if len(t.content) > 1 and (t.special or re.fullmatch(r"[<\[{].*[>\]}]", t.content))
+    }
+    return re.compile(f"(?={'|'.join(map(re.escape, sorted(words)))})" if words else r"(?!)")
 
 
 def _generate_batch(
