@@ -102,6 +102,7 @@ def test_counts_lengths_and_cost_before_anything_ran(server: Server, tmp_path: P
     assert counts == {
         ("corpus/domain_labels", "domain"): 20,
         ("corpus/quality_labels", "quality"): 10,
+        ("instruct/safety", "safety"): 14,
         ("instruct/deita", "complexity"): 7,  # the file's seven dialogues of one round
         ("instruct/deita", "response_quality"): 7,
         ("prefer/subjective", "answer"): 7,
@@ -115,7 +116,7 @@ def test_counts_lengths_and_cost_before_anything_ran(server: Server, tmp_path: P
     assert domain.lengths == "a sample of the source files"
     assert domain.cost == pytest.approx((domain.tokens_in * 2 + domain.tokens_out * 10) / 1e6)  # type: ignore[operator]
     table = call_table(recipe, list(rows.values()))
-    assert table[-1]["calls at most"] == 71
+    assert table[-1]["calls at most"] == 85
     assert server.requests == []
     # Without the files only the bound is known, and of the dialogues not even their number.
     for name in ("qa.jsonl", "web.jsonl", "multi.jsonl"):
@@ -151,7 +152,7 @@ def test_a_plan_over_the_budget_is_refused(server: Server, tmp_path: Path) -> No
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "domain" in done.stdout, "the table is shown all the same"
-    assert "annotator.budget: the calls that are left cost about 0.11" in done.stderr
+    assert "annotator.budget: the calls that are left cost about 0.13" in done.stderr
     assert "raise the budget or lower prefer.subjective.prompts, corpus.domain_labels.seeds, " in done.stderr
     batch = ["--json", "--set", "annotator.mode=batch", "--set", "annotator.budget=1"]
     done = subprocess.run([*command, *batch], cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aquilamed import remote
-from aquilamed.annotate.store import CallStore, Question, Usage
+from aquilamed.annotate.store import BatchCall, CallStore, Question, Usage
 from aquilamed.cli import app
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.progress import Progress
@@ -149,6 +149,39 @@ def test_calls_paid_on_another_machine_are_not_lost(s3: Any, monkeypatch: pytest
     store = CallStore(here.root / "calls.sqlite")
     assert sorted(store.answers("key")) == ["one", "three", "two"]
     assert store.spent() == 3.0
+
+
+def test_batches_sent_from_another_machine_are_known_and_closed_once(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, bucket = s3
+    question = Question("key", "model", "rubric", "hash", 1)
+
+    def on(machine: str, work: Callable[[CallStore], None]) -> CallStore:
+        monkeypatch.setenv("AQUILAMED_HOME", str(tmp_path / machine))
+        here = Remote(f"s3://{bucket}/ws")
+        here.root.mkdir(parents=True, exist_ok=True)
+        here.down(QUIET)
+        store = CallStore(here.root / "calls.sqlite")
+        work(store)
+        store.close()
+        here.up_top()
+        return CallStore(here.root / "calls.sqlite")
+
+    def sent(store: CallStore) -> None:
+        store.begin_batch("mark", "address", "model", 0.5, [BatchCall(question, 9)])
+        store.name_batch("mark", "batch_1")
+
+    on("a", sent)
+    there = on("b", lambda store: None)
+    assert [b.batch for b in there.open_batches("address")] == ["batch_1"]
+    assert there.batch_calls("mark") == {"key": BatchCall(question, 9)}
+    assert there.spent() == 0.5
+    on("b", lambda store: store.close_batch("mark", "completed", [(question, "answered", "one", Usage(cost=0.25))]))
+    back = on("a", lambda store: None)
+    assert back.open_batches("address") == []
+    assert back.answers("key") == ["one"]
+    assert back.spent() == 0.25
 
 
 def test_bad_urls_are_explained(s3: Any) -> None:

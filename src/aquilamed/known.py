@@ -142,14 +142,20 @@ class Known:
         paragraphs = getattr(source, "paragraphs", False)
         for name, path in files:
             found = read_records(
-                path, name, source.format, source.encoding, columns=source.columns, paragraphs=paragraphs
+                path,
+                name,
+                source.format,
+                source.encoding,
+                columns=source.columns,
+                paragraphs=paragraphs,
+                block=source.block(),
             )
             yield from (r for r in found if isinstance(r, RawRecord))
 
-    def _sampled(self, source: Any, convert: Callable[[Any, RawRecord], Any]) -> Iterator[Any]:
+    def _sampled(self, source: Any, convert: Callable[[Any, RawRecord], tuple[Any, set[str]]]) -> Iterator[Any]:
         for raw in islice(self._records(source), min(_LOOKED_AT, source.limit or _LOOKED_AT)):
             with suppress(Misfit):
-                yield convert(source, raw)
+                yield convert(source, raw)[0]
 
     @cached_property
     def _dialogues_in_files(self) -> int | None:

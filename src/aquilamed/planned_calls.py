@@ -11,11 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aquilamed.annotate import ANSWER, COMPARE, COMPLEXITY, QUALITY, RESPONSE_QUALITY, TURN, Rubric, domain_rubric
+from aquilamed.annotate import (
+    ANSWER,
+    COMPARE,
+    COMPLEXITY,
+    QUALITY,
+    RESPONSE_QUALITY,
+    SAFETY,
+    TURN,
+    Rubric,
+    department_rubric,
+    domain_rubric,
+)
 from aquilamed.annotate.estimate import answer_tokens, measured, text_tokens
 from aquilamed.annotate.store import CallStore
 from aquilamed.config import Invalid
 from aquilamed.evaluate.contestants import STAGE_OF
+from aquilamed.instruct.topics import departments
 from aquilamed.known import BOUND, Known, Lengths
 from aquilamed.pipeline import StageState
 from aquilamed.recipe import Recipe
@@ -62,12 +74,33 @@ def _quality_labels(recipe: Recipe, known: Known) -> list[Asked]:
     return [Asked(QUALITY, 2 * documents, lengths.text, lengths.basis, "corpus.quality_labels.samples")]
 
 
-def _deita(recipe: Recipe, known: Known) -> list[Asked]:
-    if recipe.instruct.deita.scorer != "annotator":
+def _safety(recipe: Recipe, known: Known) -> list[Asked]:
+    config, lengths = recipe.instruct.safety, known.dialogues
+    if not config.max_judged:
         return []
-    dialogues, lengths = known.kept("instruct/safety"), known.dialogues
+    dialogues = _least(config.max_judged + config.audit, known.kept("instruct/decontaminate"))
+    judged = lengths.dialogue + lengths.answer
+    return [Asked(SAFETY, 2 * dialogues, judged, lengths.basis, "instruct.safety.max_judged")]
+
+
+def _topics(recipe: Recipe, known: Known) -> list[Asked]:
+    config, lengths = recipe.instruct.topics, known.dialogues
+    if config.by != "annotator":
+        return []
+    dialogues = known.kept("instruct/safety")
+    count = None if dialogues is None else dialogues * (2 if config.two_rounds else 1)
+    judged = lengths.dialogue + lengths.answer
+    return [Asked(department_rubric(departments()), count, judged, lengths.basis, "instruct.topics.by (rules)")]
+
+
+def _deita(recipe: Recipe, known: Known) -> list[Asked]:
+    config, lengths = recipe.instruct.deita, known.dialogues
+    if config.scorer != "annotator":
+        return []
+    dialogues, lower = known.kept("instruct/topics"), "instruct.deita.sample"
+    if config.sample is not None:
+        dialogues = _least(config.sample, dialogues)
     count = None if dialogues is None else round(dialogues * lengths.rounds)
-    lower = "instruct.deita.scorer (model)"
     return [
         Asked(COMPLEXITY, count, lengths.question, lengths.basis, lower),
         Asked(RESPONSE_QUALITY, count, lengths.question + lengths.answer, lengths.basis, lower),
@@ -120,6 +153,8 @@ def _multiturn(recipe: Recipe, known: Known) -> list[Asked]:
 ANNOTATING: dict[str, Callable[[Recipe, Known], list[Asked]]] = {
     "corpus/domain_labels": _domain_labels,
     "corpus/quality_labels": _quality_labels,
+    "instruct/safety": _safety,
+    "instruct/topics": _topics,
     "instruct/deita": _deita,
     "prefer/subjective": _subjective,
     "evaluate/pairwise": _pairwise,

@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from aquilamed.annotate.store import CallStore
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import home
 from aquilamed.progress import Progress
@@ -250,10 +251,19 @@ class Remote:
 def _join_calls(here: Path, there: Path) -> None:
     """Add the calls of another copy of the store that this one lacks: what was paid for on any machine stays."""
     columns = "key,at,model,rubric,rubric_hash,round,outcome,content,tokens_in,tokens_out,estimated,cost"
+    for store in (here, there):
+        CallStore(store).close()  # its tables
     with closing(sqlite3.connect(here)) as db:
         db.execute("ATTACH ? AS other", (str(there),))
         new = f"SELECT {columns} FROM other.calls EXCEPT SELECT {columns} FROM calls"  # noqa: S608
         db.execute(f"INSERT INTO calls ({columns}) {new}")
+        # A batch that one copy knows to be closed is closed: its calls came along.
+        db.execute(
+            """INSERT INTO batches SELECT * FROM other.batches WHERE true
+               ON CONFLICT (mark) DO UPDATE SET batch = COALESCE(batch, excluded.batch),
+               state = CASE state WHEN 'open' THEN excluded.state ELSE state END"""
+        )
+        db.execute("INSERT OR IGNORE INTO batch_calls SELECT * FROM other.batch_calls")
         db.commit()
 
 

@@ -22,8 +22,14 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \x1b[2J\u202e &
 LOSS = {"loss": [[1, 3.25], [2, 2.125]], "steps": 2, "tokens": 512, "tokens_per_second": 61.5, "method": "full"}
 METRICS: dict[str, dict[str, Any]] = {
     "corpus/domain_labels": {
-        "agreement": {"answered": 90, "equal": 0.875, "kappa": 0.7421},
-        "annotator": {"kind": "offline", "name": "<b>rules</b>", "calls": 181, "errors": {"unsupported": 3}},
+        "agreement": {"answered": 90, "equal": 0.875, "kappa": 0.7421, "kappa_interval": [0.61, 0.8472]},
+        "annotator": {
+            "kind": "offline",
+            "name": "<b>rules</b>",
+            "calls": 181,
+            "errors": {"unsupported": 3},
+            "rubrics": {"<i>domain": "3f9a1c77"},
+        },
     },
     "corpus/mix1": {"tokens": 777, "tokens_by_source": {HOSTILE: 777}},
     "pretrain/stage1": {
@@ -59,7 +65,7 @@ METRICS: dict[str, dict[str, Any]] = {
         ]
     },
     "evaluate/pairwise": {
-        "judge": {"kind": "offline", "name": "rules", "rubric": "r"},
+        "judge": {"kind": "offline", "name": "rules", "rubrics": {"compare": "r"}},
         "comparisons": [
             {
                 "model": "align",
@@ -74,7 +80,7 @@ METRICS: dict[str, dict[str, Any]] = {
         ],
     },
     "evaluate/multiturn": {
-        "judge": {"kind": "offline", "name": "rules", "rubric": "r"},
+        "judge": {"kind": "offline", "name": "rules", "rubrics": {"compare": "r"}},
         "models": {
             "align": {
                 "rounds": [
@@ -161,7 +167,16 @@ def test_numbers_come_from_the_manifests(tmp_path: Path) -> None:
     text = html.unescape(page)
     for shown in (
         *("1,234 in, 1,232 kept, 2 dropped", "25.25 → 22.75", "41.5 → 33.5", "2.625 → 2.375", "50.0 % → 81.2 %"),
-        *("0.69315", "43.8 ± 5.2 % (n = 61)", "56.40 % (Aquila-Med-Chat-DPO)", "87.5 %", "0.742", "unsupported 3"),
+        *(
+            "0.69315",
+            "43.8 ± 5.2 % (n = 61)",
+            "56.40 % (Aquila-Med-Chat-DPO)",
+            "87.5 %",
+            "0.742",
+            "0.61 to 0.847",
+            "3f9a1c77",
+            "unsupported 3",
+        ),
         *("76 / 17.8 / 6.2", "9.9.9", "1:15", "two rule-based raters, not from an LLM", "Not a medical device"),
     ):
         assert shown in text, shown

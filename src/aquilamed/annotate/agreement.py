@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from aquilamed.annotate.contract import Annotator, CallError, Rubric, T
 from aquilamed.config import StageFailed
 
@@ -54,20 +56,42 @@ def kept_score(rounds: TwoRounds[int], max_difference: float = 2) -> bool:
     return abs(rounds.first - rounds.second) < max_difference
 
 
-def agreement(rounds: Sequence[TwoRounds[V]], weighted: bool = False) -> dict[str, Any]:
-    """`answered` (items with two answers), `equal` (their share with equal ones), `kappa`; with `weighted` also
-    `weighted_kappa` (quadratic, for numbers). Shares and kappas are null where they are not defined."""
+def agreement(rounds: Sequence[TwoRounds[V]], weighted: bool = False, seed: int = 0) -> dict[str, Any]:
+    """How far two rounds agree.
+
+    `answered` and `failed` count the items with two answers and without; `equal` is the share with equal ones, `kappa`
+    Cohen's, `kappa_interval` its 95 % interval, `confusion` the table [first, second, how often]. With `weighted`
+    also `weighted_kappa` and its interval (quadratic, for numbers). Shares and kappas are null where they are not defined.
+
+    Args:
+        seed: of the bootstrap.
+    """
     pairs = [(r.first, r.second) for r in rounds if r.first is not None and r.second is not None]
-    equal = sum(a == b for a, b in pairs) / len(pairs) if pairs else None
-    result: dict[str, Any] = {"answered": len(pairs), "equal": equal, "kappa": kappa(pairs)}
+    result: dict[str, Any] = {
+        "answered": len(pairs),
+        "failed": len(rounds) - len(pairs),
+        "equal": sum(a == b for a, b in pairs) / len(pairs) if pairs else None,
+        "kappa": kappa(pairs),
+        "kappa_interval": kappa_interval(pairs, seed=seed),
+    }
     if weighted:
-        result["weighted_kappa"] = kappa(pairs, lambda a, b: float((a - b) ** 2))
-    return result
+        result["weighted_kappa"] = kappa(pairs, squared)
+        result["weighted_kappa_interval"] = kappa_interval(pairs, squared, seed)
+    counts: Counter[tuple[Any, Any]] = Counter(pairs)
+    return {**result, "confusion": [[a, b, n] for (a, b), n in sorted(counts.items())]}
 
 
-def kappa(
-    pairs: Sequence[tuple[Any, Any]], distance: Callable[[Any, Any], float] = lambda a, b: float(a != b)
-) -> float | None:
+def different(a: Any, b: Any) -> float:
+    """The distance of labels."""
+    return float(a != b)
+
+
+def squared(a: Any, b: Any) -> float:
+    """The distance of scores."""
+    return float((a - b) ** 2)
+
+
+def kappa(pairs: Sequence[tuple[Any, Any]], distance: Callable[[Any, Any], float] = different) -> float | None:
     """Cohen's kappa: 1 - (observed distance) / (distance expected by chance). None when chance alone gives none,
     that is without pairs, or when both rounds gave one and the same answer to everything."""
     firsts, seconds = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
@@ -76,3 +100,32 @@ def kappa(
         return None
     observed = sum(distance(a, b) for a, b in pairs)
     return 1 - observed * len(pairs) / expected
+
+
+def kappa_interval(
+    pairs: Sequence[tuple[Any, Any]],
+    distance: Callable[[Any, Any], float] = different,
+    seed: int = 0,
+    samples: int = 2000,
+    level: float = 0.95,
+) -> list[float] | None:
+    """Kappa's percentile interval by the bootstrap: [low, high] over samples of the items with replacement.
+
+    None where kappa is not defined. Samples without a kappa (one answer to everything) are left out.
+    """
+    if kappa(pairs, distance) is None:
+        return None
+    answers = sorted({a for pair in pairs for a in pair})
+    place = {a: n for n, a in enumerate(answers)}
+    table = np.zeros((len(answers), len(answers)))
+    for (a, b), n in Counter(pairs).items():
+        table[place[a], place[b]] = n
+    far = np.array([[distance(a, b) for b in answers] for a in answers])
+    # Items with equal pairs are exchangeable: a sample of them is a draw of the table's counts.
+    drawn = np.random.default_rng(seed).multinomial(len(pairs), table.ravel() / len(pairs), samples)
+    drawn = drawn.reshape(samples, *table.shape)
+    observed = (drawn * far).sum((1, 2)) * len(pairs)
+    expected = np.einsum("si,ij,sj->s", drawn.sum(2), far, drawn.sum(1))
+    defined = expected > 0
+    values = 1 - observed[defined] / expected[defined]
+    return [float(v) for v in np.quantile(values, [(1 - level) / 2, (1 + level) / 2])]

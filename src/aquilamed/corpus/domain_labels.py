@@ -82,7 +82,7 @@ def run(ctx: Context, config: DomainLabelsConfig) -> Result:
         "asked": table.height,
         "kept": kept,
         "languages": _languages(config, table.filter(pl.col("round") == 0)),
-        "agreement": agreement(answers),
+        "agreement": agreement(answers, seed=ctx.seed),
         "errors": sum(r.failed is not None for r in answers),
         "labels": {name: labels.count(name) for name in (config.domain, GENERAL)},
         "rounds": history,

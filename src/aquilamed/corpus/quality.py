@@ -76,7 +76,7 @@ def run_labels(ctx: Context, config: QualityLabelsConfig) -> Result:
     metrics = {
         "samples": frame.height,
         "kept": sum(kept),
-        "agreement": agreement(rounds, weighted=True),
+        "agreement": agreement(rounds, weighted=True, seed=ctx.seed),
         "errors": sum(r.failed is not None for r in rounds),
         "scores": sorted(Counter(frame["quality"].drop_nulls().to_list()).items()),
         "annotator": {"kind": annotator.kind, "name": annotator.name, **annotator.statistics()},

@@ -64,7 +64,7 @@ def run(ctx: Context, config: MultiturnConfig) -> Result:
         write_part(ctx.out / "answers" / "part-00000.parquet", pl.DataFrame(rows, schema_overrides=schema))
     return Result(
         {
-            "judge": {"kind": judge.kind, "name": judge.name, "rubric": TURN.hash},
+            "judge": {"kind": judge.kind, "name": judge.name, **judge.statistics()},
             "history": config.history,
             "models": models,
         }

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate import ASPECTS, COMPARE, Annotator, CallError
+from aquilamed.annotate import ASPECTS, Annotator, CallError
 from aquilamed.annotate.both_orders import BothOrders, compare_in_both_orders
 from aquilamed.config import Config
 from aquilamed.evaluate.contestants import Answers, ModelName, contestants, dialogue_text
@@ -80,9 +80,7 @@ def run(ctx: Context, config: PairwiseConfig) -> Result:
     if rows:
         table = pl.DataFrame(rows, schema_overrides={"verdicts": pl.String})
         write_part(ctx.out / "answers" / "part-00000.parquet", table)
-    return Result(
-        {"judge": {"kind": judge.kind, "name": judge.name, "rubric": COMPARE.hash}, "comparisons": comparisons}
-    )
+    return Result({"judge": {"kind": judge.kind, "name": judge.name, **judge.statistics()}, "comparisons": comparisons})
 
 
 def judge_pairs(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate import ANSWER, COMPARE, Annotator, CallError
+from aquilamed.annotate import ANSWER, Annotator, CallError
 from aquilamed.annotate.both_orders import BothOrders, compare_in_both_orders
 from aquilamed.config import Config, StageFailed
 from aquilamed.evaluate.contestants import Answers, dialogue_text
@@ -149,7 +149,7 @@ def _metrics(
     judge: Annotator, rows: list[dict[str, Any]], decided: list[Outcome], kept: pl.DataFrame
 ) -> dict[str, Any]:
     return {
-        "judge": {"kind": judge.kind, "name": judge.name, "rubric": COMPARE.hash, **judge.statistics()},
+        "judge": {"kind": judge.kind, "name": judge.name, **judge.statistics()},
         "prompts": len(rows),
         "pairs": kept.height,
         "original_wins": sum(d.winner == "original" for d in decided),

@@ -59,12 +59,21 @@ def agreement(s: dict[str, Any]) -> list[Table]:
             name,
             count(get(a, "answered")),
             percent(get(a, "equal")),
-            number(get(a, "kappa"), 3),
-            number(get(a, "weighted_kappa"), 3),
+            *(
+                cell
+                for kappa in ("kappa", "weighted_kappa")
+                for cell in (number(get(a, kappa), 3), _interval(a, kappa))
+            ),
         ]
         for name, a in s["agreement"].items()
     ]
-    return [Table(["Labels", "Answered twice", "Equal", "Cohen's κ", "Weighted κ"], rows)]
+    headers = ["Labels", "Answered twice", "Equal", "Cohen's κ", "its 95 %", "Weighted κ", "its 95 %"]
+    return [Table(headers, rows)]
+
+
+def _interval(agreement: Any, kappa: str) -> str:
+    bounds = get(agreement, f"{kappa}_interval")
+    return f"{number(bounds[0], 3)} to {number(bounds[1], 3)}" if bounds else ABSENT
 
 
 def classifiers_text(s: dict[str, Any]) -> list[str]:

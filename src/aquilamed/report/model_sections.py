@@ -73,9 +73,9 @@ def judge_text(run: Run, stage: str) -> list[str]:
     judge = run.metric(stage, "judge")
     if not judge:
         return [f"This evaluation is {ABSENT}."]
-    if judge.get("kind") == "offline":
-        return [f"The judge is a rule-based rater, not an LLM (rubric {judge.get('rubric', '?')})."]
-    return [f"The judge is {printable(judge.get('name'))} (rubric {judge.get('rubric', '?')})."]
+    asked = ", ".join(f"{printable(name)} {mark}" for name, mark in judge.get("rubrics", {}).items()) or "unknown"
+    who = "a rule-based rater, not an LLM" if judge.get("kind") == "offline" else printable(judge.get("name"))
+    return [f"The judge is {who} (rubric {asked})."]
 
 
 def pairwise(s: dict[str, Any]) -> list[Table]:

@@ -61,7 +61,7 @@ def annotator_text(s: dict[str, Any]) -> list[str]:
 
 
 def annotator(s: dict[str, Any]) -> list[Table]:
-    """Calls, errors, tokens and cost per stage."""
+    """Calls, errors, tokens and cost per stage; the rubrics asked."""
     rows = []
     for a in s["annotations"]:
         errors = a["errors"]
@@ -71,7 +71,16 @@ def annotator(s: dict[str, Any]) -> list[Table]:
         numbers = (count(a[k]) for k in ("calls", "cached", "tokens_in", "tokens_out"))
         rows.append([a["stage"], f"{a['kind']}: {printable(a['name'])}", failed, *numbers, number(a["cost"])])
     headers = ["Stage", "Annotator", "Errors", "Calls", "From the store", "Tokens in", "Tokens out", "Cost"]
-    return [Table(headers, rows or [[ABSENT, *[""] * 7]], 3)]
+    asked = [
+        [a["stage"], printable(name), str(mark)]
+        for a in s["annotations"]
+        for name, mark in (a["rubrics"] or {}).items()
+    ]
+    tables = [Table(headers, rows or [[ABSENT, *[""] * 7]], 3)]
+    if asked:
+        about = "Rubrics: hashes of their prompts and answer forms"
+        tables.append(Table(["Stage", "Rubric", "BLAKE2b"], asked, 3, about, folded=True))
+    return tables
 
 
 def times(s: dict[str, Any]) -> list[Table]:

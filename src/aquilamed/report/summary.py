@@ -47,6 +47,7 @@ ANNOTATED = {
     "corpus/domain_labels": "annotator",
     "corpus/quality_labels": "annotator",
     "instruct/safety": "annotator",
+    "instruct/topics": "annotator",
     "instruct/deita": "annotator",
     "prefer/subjective": "judge",
     "evaluate/pairwise": "judge",
@@ -126,7 +127,7 @@ def sft(run: Run) -> dict[str, Any]:
 
 def annotations(run: Run) -> list[dict[str, Any]]:
     """What every annotating stage said about its annotator or judge."""
-    keys = ("kind", "name", "calls", "cached", "errors", "tokens_in", "tokens_out", "cost")
+    keys = ("kind", "name", "calls", "cached", "errors", "tokens_in", "tokens_out", "cost", "rubrics")
     told = {stage: run.metric(stage, key) for stage, key in ANNOTATED.items()}
     return [{"stage": stage, **{k: t.get(k) for k in keys}} for stage, t in told.items() if isinstance(t, dict)]
 
