@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from aquilamed.config import Invalid
 from aquilamed.progress import Progress
 from aquilamed.recipe import load_recipe
 from aquilamed.records import read_parts
+from aquilamed.sources.files import read_records
 from aquilamed.sources.forms import FORMS, PAIR_FORMS
 from aquilamed.sources.licenses import find_license
 from aquilamed.workspace import Artifact, Workspace
@@ -314,6 +316,24 @@ def test_aci_bench(tmp_path: Path) -> None:
     done = read(tmp_path, "aci_bench", "valid.json", wrapped)
     assert kept(done)[0][1] == SAID
     assert dropped(done) == [("valid.json:2", "sources.roles")]
+
+
+@pytest.mark.parametrize("name", ["raw.txt", "list.json", "wrapped.json", "lines.jsonl"])
+def test_reading_holds_a_record_and_a_chunk_at_most(tmp_path: Path, name: str) -> None:
+    block = "id=1\nDialogue\nPatient:\nIt hurts.\nDoctor:\n" + "Rest a little. " * 500 + "\n\n"
+    row = json.dumps({"data": block})
+    whole = {"raw.txt": block * 2000, "list.json": f"[{','.join([row] * 2000)}]", "lines.jsonl": f"{row}\n" * 2000}
+    whole["wrapped.json"] = f'{{"data": {whole["list.json"]}}}'
+    (tmp_path / name).write_text(whole[name], encoding="utf-8")
+    size = (tmp_path / name).stat().st_size
+    assert size > 14 << 20
+    del whole
+    tracemalloc.start()
+    count = sum(1 for _ in read_records(tmp_path / name, name, block=FORMS["meddialog"].block))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 2000
+    assert peak < 7 << 20
 
 
 def test_parquet_of_the_hub(tmp_path: Path) -> None:

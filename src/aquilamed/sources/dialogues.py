@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 
 from aquilamed.records import Dialogue, record_id
 from aquilamed.sources.forms import FORMS, FormName
-from aquilamed.sources.ingest import IngestConfig, Source, distinct_names, ingest, renamed
+from aquilamed.sources.ingest import ingest
 from aquilamed.sources.licenses import License
 from aquilamed.sources.raw import RawRecord
+from aquilamed.sources.source import IngestConfig, Source, distinct_names, renamed
 from aquilamed.sources.turns import check_dialogue, cleaned_messages, language
 from aquilamed.stage import Context, Result
 

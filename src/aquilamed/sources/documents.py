@@ -10,8 +10,9 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from aquilamed.records import Document, record_id
-from aquilamed.sources.ingest import IngestConfig, Source, distinct_names, ingest
+from aquilamed.sources.ingest import ingest
 from aquilamed.sources.raw import Misfit, RawRecord
+from aquilamed.sources.source import IngestConfig, Source, distinct_names
 from aquilamed.stage import Context, Result
 
 

@@ -1,29 +1,27 @@
-"""What the source stages share: their configs' base, and reading files into kept/ and dropped/ parts.
+"""What the source stages share: reading files into kept/ and dropped/ parts.
 
 A part's name says where it comes from (source, task, chunk), so any number of workers writes the same files.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import Field
 
-from aquilamed.config import Config, Invalid
+from aquilamed.config import Invalid
 from aquilamed.engine import Counts
 from aquilamed.records import Dialogue, Document, Preference, parts, record_id, to_frame, write_part
 from aquilamed.sources.answers import Answers
 from aquilamed.sources.cleaning import RULES
-from aquilamed.sources.files import BadRecord, Encoding, Format, RawRecord, Record, choose_format, read_records
-from aquilamed.sources.forms.contract import Published
-from aquilamed.sources.licenses import UNKNOWN, License, Licensed, find_license, of_sources, stated
+from aquilamed.sources.files import BadRecord, RawRecord, Record, choose_format, read_records
+from aquilamed.sources.licenses import of_sources, stated
 from aquilamed.sources.lines import COMPRESSION, Span, spans
 from aquilamed.sources.raw import Misfit, shown
+from aquilamed.sources.source import IngestConfig, Source
 from aquilamed.stage import Context, Result
 
 # Files of a source share one task up to this size: a folder of tiny texts must not become a folder of tiny parts.
@@ -32,49 +30,6 @@ _GROUP_BYTES = 256 << 10
 SPAN_BYTES = 64 << 20
 _PART_CHARS = 32 << 20
 _SHOWN_BAD = 10
-
-
-class Source(Config):
-    """Files that hold records of one form under one licence."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """The source's name: stands in every record and decides its id."""
-    path: str = Field(min_length=1)
-    """File, folder or glob below `data_root`, or below the built-in sample with sample:// in front."""
-    format: Format = "auto"
-    """jsonl, json, csv, tsv, txt or parquet; auto goes by the suffix. All may be .gz or .zst."""
-    encoding: Encoding = "auto"
-    """utf-8 or gb18030; auto decides per file."""
-    columns: list[str] | None = None
-    """Names of a CSV file's columns when it has no header line."""
-    license: Licensed | None = None
-    """The licence as the source states it, by name or as {name, url, redistribute}; its name stands in every record. null:
-    what is known of the form's published set, else unknown."""
-    limit: int | None = Field(default=None, ge=1)
-    """Read only the first so many records; null reads all."""
-
-    def terms(self) -> License:
-        """The licence of the source's records."""
-        return self.license_or(None)
-
-    def block(self) -> re.Pattern[str] | None:
-        """What the first line of every record in a text file matches; None where files are no such blocks."""
-        return None
-
-    def license_or(self, published: Published | None) -> License:
-        """The licence that the recipe gives, else the one that a published set states."""
-        return self.license or (find_license(published.license) if published else UNKNOWN)
-
-
-class IngestConfig(Config):
-    """What the source stages can be told beside their sources."""
-
-    max_bad_share: float = Field(default=0.05, ge=0, le=1)
-    """The largest share of a source's records that may be unusable; above it the stage stops and lists them."""
-    rows_per_part: int = Field(default=2000, ge=1)
-    """Records per written part: the unit of parallel work in the stages that follow."""
-    max_bytes: int = Field(default=16 << 20, ge=1024)
-    """A longer line, paragraph or JSON item is dropped unread (bytes)."""
 
 
 Made = Document | Dialogue | Preference
@@ -127,20 +82,6 @@ def ingest(
         "licenses": stated(of_sources(sources)),
     }
     return Result(metrics, records_in=seen)
-
-
-def distinct_names(sources: Sequence[Source]) -> None:
-    """Raise ValueError when two sources have one name: their records could share ids."""
-    twice = [name for name, n in Counter(s.name for s in sources).items() if n > 1]
-    if twice:
-        raise ValueError(f"two sources are named {twice[0]!r}; names decide ids and must differ")
-
-
-def renamed(value: Any, fields: Mapping[str, str]) -> Any:
-    """A raw value in which fields have our names too (our name → the file's)."""
-    if not fields or not isinstance(value, dict):
-        return value
-    return value | {ours: value[theirs] for ours, theirs in fields.items() if theirs in value}
 
 
 def _tasks(
@@ -231,7 +172,7 @@ def read_task(task: Task) -> Counts:
             try:
                 record, rules = task.convert(task.source, answers.join(item) if answers else item)
                 cleaned.update(rules)
-                kept.add(record, len(record.text) if isinstance(record, Document) else 1000)
+                kept.add(record, _size(record))
                 continue
             except Misfit as error:
                 detail = f"{item.origin}: {error}"
@@ -248,6 +189,14 @@ def read_task(task: Task) -> Counts:
         "bytes": _bytes(task),
         **{f"{name}/cleaned/{rule}": n for rule, n in cleaned.items()},
     }
+
+
+def _size(record: Made) -> int:
+    """Characters of a record's texts: what its part takes in memory."""
+    if isinstance(record, Document):
+        return len(record.text)
+    turns = record.messages if isinstance(record, Dialogue) else [*record.prompt, *record.chosen, *record.rejected]
+    return sum(len(turn["content"]) for turn in turns)
 
 
 def _bytes(task: Task) -> int:

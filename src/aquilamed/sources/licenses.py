@@ -14,7 +14,7 @@ from aquilamed.config import Config, Invalid
 
 if TYPE_CHECKING:
     from aquilamed.recipe import Recipe
-    from aquilamed.sources.ingest import Source
+    from aquilamed.sources.source import Source
 
 
 class License(Config):

@@ -12,9 +12,10 @@ from pydantic import Field, model_validator
 
 from aquilamed.records import Message, Preference, record_id
 from aquilamed.sources.forms import PAIR_FORMS, PairFormName
-from aquilamed.sources.ingest import IngestConfig, Source, distinct_names, ingest, renamed
+from aquilamed.sources.ingest import ingest
 from aquilamed.sources.licenses import License
 from aquilamed.sources.raw import Misfit, RawRecord
+from aquilamed.sources.source import IngestConfig, Source, distinct_names, renamed
 from aquilamed.sources.turns import check_dialogue, cleaned_messages, language
 from aquilamed.stage import Context, Result
 
