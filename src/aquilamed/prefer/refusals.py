@@ -24,8 +24,8 @@ _ZH = re.compile(
     r"|(?:这个|该|您的|你的)问题[^。！？]{0,8}(?:无法|不能)(?:回答|解答|提供)",
     re.IGNORECASE,
 )
-_BEGINNING = 120
-_SHORT_EN, _SHORT_ZH = 400, 150
+# (characters in which a refusal begins, most characters of a refusing answer)
+_SIZES_EN, _SIZES_ZH = (120, 400), (60, 150)
 _HAN = re.compile("[\u3400-\u9fff]")
 # What only a refusal answers well, beside the safety rules' lexicon and patterns.
 _HARM = re.compile(
@@ -42,13 +42,12 @@ _HARM = re.compile(
 def refusal(text: str) -> str | None:
     """The words by which an answer refuses, or None.
 
-    They stand in its first 120 characters, and the answer is short: at most 400 characters, 150 where it is Chinese.
+    They begin in its first 120 characters (60 of a Chinese answer), and it is short: at most 400 characters (150).
     """
     chinese = 2 * len(_HAN.findall(text)) > len("".join(text.split())) > 0
-    if len(text) > (_SHORT_ZH if chinese else _SHORT_EN):
-        return None
-    found = (_ZH if chinese else _EN).search(text[: 2 * _BEGINNING])
-    return found[0][:80] if found and found.start() < _BEGINNING else None
+    beginning, most = _SIZES_ZH if chinese else _SIZES_EN
+    found = (_ZH if chinese else _EN).search(text) if len(text) <= most else None
+    return found[0][:80] if found and found.start() < beginning else None
 
 
 def unsafe_request(text: str) -> str | None:
