@@ -84,7 +84,8 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A pair in TRL's conversational form. `margin` is the judge's score difference, 0.0 where there is none."""
+    """A pair in TRL's conversational form. `margin` says by how much the chosen answer is better: -1 to 1 where we judged, the
+    difference of the source's own scores where it is published with some, 0.0 where there is none."""
 
     id: str
     source: str

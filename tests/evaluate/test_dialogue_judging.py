@@ -8,7 +8,7 @@ import pytest
 from aquilamed.annotate import ASPECTS, CallError, TurnScores, Verdict
 from aquilamed.evaluate import parity
 from aquilamed.evaluate.multiturn import MultiturnConfig, _converse, summarise
-from aquilamed.evaluate.pairwise import judge_pairs
+from aquilamed.evaluate.pairwise import _aspects, judge_pairs
 from aquilamed.records import Dialogue, Message
 
 
@@ -58,6 +58,21 @@ def test_a_failed_judgement_is_unscored_and_no_tie() -> None:
         return CallError("timeout", "60 s") if item["answer_b"] == "x" else verdict("A")
 
     assert outcomes(fails_backwards) == ["tie", "unscored"]
+
+
+def test_aspects_are_counted_by_the_same_rule() -> None:
+    def careful(item: dict[str, str]) -> Any:
+        longer = "A" if len(item["answer_a"]) > len(item["answer_b"]) else "B"
+        if item["answer_a"] == "x":
+            return CallError("timeout", "60 s")
+        return verdict(longer).model_copy(update={"fluency": "A", "relevance": "tie"})
+
+    judged = judge_pairs(Judge(careful), ITEMS, ["long answer", "x"], ["short", "longer"])  # type: ignore[arg-type]
+    assert [o for o, _, _ in judged] == ["win", "unscored"]
+    counts = _aspects(judged)
+    assert counts["proficiency"] == {"win": 1, "tie": 0, "loss": 0}
+    assert counts["fluency"] == {"win": 0, "tie": 1, "loss": 0}, "A in both orders is the position, not the answer"
+    assert counts["relevance"] == {"win": 0, "tie": 1, "loss": 0}
 
 
 class Writer:

@@ -167,14 +167,30 @@ def test_length_is_balanced_with_the_fewest_pairs(tmp_path: Path) -> None:
     rows += [pair("equal", "12 34 5", "ab cd e", kind="objective")]
     keys = {"balance_length": 0.1, "near_identical": 1.0, "language": False}
     _, reasons, metrics = run(tmp_path, rows, **keys)
-    # (8 - k) / (11 - k) <= 0.6 first holds for k = 4; the longest go
-    assert reasons == {f"long{n}": "select.length_balance" for n in (4, 5, 6, 7)}
+    # (8 - k) / (11 - k) <= 0.6 first holds for k = 4
+    assert len(reasons) == 4
+    assert set(reasons.values()) == {"select.length_balance"}
+    assert all(name.startswith("long") for name in reasons)
     assert metrics["before"]["subjective"]["chosen_longer"] == pytest.approx(8 / 11, abs=1e-4)
     assert metrics["after"]["subjective"]["chosen_longer"] == pytest.approx(4 / 7, abs=1e-4)
     assert metrics["after"]["objective"]["chosen_longer"] == 0.5
-    verdicts = [said(r, "li", "A") for r in rows if r["id"] == "long7"]
-    judged = run(tmp_path / "judged", rows, verdicts, **keys)[1]
-    assert set(judged) == {f"long{n}" for n in (3, 4, 5, 6)}, "what a doctor judged goes last"
+    one = sorted(reasons)[0]
+    judged = run(tmp_path / "judged", rows, [said(r, "li", "A") for r in rows if r["id"] == one], **keys)[1]
+    assert len(judged) == 4
+    assert one not in judged, "what a doctor judged goes last"
+    everything = [said(r, "li", "A") for r in rows if r["kind"] == "subjective"]
+    assert len(run(tmp_path / "all", rows, everything, **keys)[1]) == 4
+
+
+def test_what_is_left_is_balanced_in_its_mean_too(tmp_path: Path) -> None:
+    draw = random.Random(5)
+    rows = [pair(f"{n:03}", "x" * int(40 * draw.lognormvariate(0.3, 0.6)), "y" * 40) for n in range(200)]
+    _, reasons, metrics = run(tmp_path, rows, balance_length=0.02, language=False, near_identical=1)
+    before, after = metrics["before"]["all"], metrics["after"]["all"]
+    assert before["chosen_longer"] > 0.6
+    assert abs(after["chosen_longer"] - 0.5) <= 0.02
+    assert reasons
+    assert abs(after["length_ratio"] - 1) < 0.05 < before["length_ratio"] - 1
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -25,6 +25,8 @@ _OTHER_LANGUAGE = re.compile(
     re.I,
 )
 
+_CODE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
+
 
 def measure(frame: pl.DataFrame) -> pl.DataFrame:
     """The measures of each pair, in the frame's order.
@@ -119,6 +121,7 @@ def _size(answer: str) -> int:
 
 
 def _other_languages(prompts: list[str], asked: list[str], answers: list[str]) -> list[str | None]:
+    answers = [_CODE.sub("", answer) for answer in answers]
     spoken = languages(answers)["lang"].to_list()
     return [
         lang

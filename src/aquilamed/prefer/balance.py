@@ -2,16 +2,18 @@
 
 import math
 
+import numpy as np
 import polars as pl
 
 from aquilamed.prefer.audit import longer_share
 
 
-def most_excess(pairs: pl.DataFrame, tolerance: float) -> dict[str, str]:
+def fewest(pairs: pl.DataFrame, tolerance: float) -> dict[str, str]:
     """id → why, of the pairs to drop so that the chosen answer is the longer one in 50 % ± tolerance of the rest.
 
-    Only pairs of the side that is too frequent go, which is the fewest; those with the largest length ratio first, since they
-    say most plainly that length decides, and those that a doctor judged last.
+    Only pairs of the side that is too frequent go, which is the fewest, and first those that no doctor judged. Which of them is
+    free: they are neighbours in the order of their length ratio, those whose leaving brings the mean ratio nearest to 1. (Those with
+    the largest ratios would turn a mean of 1.24 into 0.91.)
 
     Args:
         pairs: `id`, `human`, `chosen_chars`, `rejected_chars`.
@@ -25,12 +27,20 @@ def most_excess(pairs: pl.DataFrame, tolerance: float) -> dict[str, str]:
     points = more + 0.5 * int((chosen == rejected).sum())
     # (points - k) / (n - k) = 0.5 + tolerance
     count = math.ceil(round((points - (0.5 + tolerance) * pairs.height) / (0.5 - tolerance), 9))
-    excess = sign * ((pl.col("chosen_chars") + 1) / (pl.col("rejected_chars") + 1)).log()
-    going = (
-        pairs.with_columns(excess.alias("excess"), pl.col("human").is_not_null().alias("judged"))
-        .filter(pl.col("excess") > 0)
-        .sort("judged", -pl.col("excess"), "id")
-        .head(count)
-    )
+    table = pairs.with_columns((sign * ((chosen + 1) / (rejected + 1)).log()).alias("excess"))
+    side = table.filter(pl.col("excess") > 0).sort("excess", "id")
+    judged = pl.col("human").is_not_null()
+    going, pool = side.clear(), side.filter(~judged)
+    if pool.height < count:
+        going, pool = pool, side.filter(judged)
+    total = float(table["excess"].to_numpy().sum() - going["excess"].to_numpy().sum())
+    going = going.vstack(_window(pool, count - going.height, total))
     told = f"the chosen answer is the longer one in {share:.1%} of {pairs.height} pairs; {count} go for 50 % ± {tolerance:.0%}"
     return dict.fromkeys(going["id"].to_list(), told)
+
+
+def _window(pool: pl.DataFrame, size: int, total: float) -> pl.DataFrame:
+    """The `size` neighbours in a sorted pool whose sum of excess is nearest to the total's."""
+    sums = np.concatenate([[0.0], np.cumsum(pool["excess"].to_numpy())])
+    left = np.abs(total - (sums[size:] - sums[: len(sums) - size]))
+    return pool.slice(int(np.argmin(left.round(9))), size)

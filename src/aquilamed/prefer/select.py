@@ -17,7 +17,7 @@ from pydantic import Field
 from aquilamed.config import Config, Invalid
 from aquilamed.prefer.agreement import agreement
 from aquilamed.prefer.audit import OBJECTIVE, audit, measure
-from aquilamed.prefer.balance import most_excess
+from aquilamed.prefer.balance import fewest
 from aquilamed.prefer.judgements import Decision, Placed, Vote, decide, read_judgements, shown_hash, text, vote
 from aquilamed.records import read_parts, write_parts
 from aquilamed.stage import WORKSPACE, Context, Result
@@ -45,7 +45,7 @@ class PreferSelectConfig(Config):
     near_identical: float = Field(default=0.9, gt=0, le=1)
     """Drop pairs whose answers share this much (Jaccard of shingles); 1 drops only equal ones."""
     min_margin: float | None = Field(default=None, ge=-1, le=1)
-    """Drop judged pairs with a smaller margin; none keeps all."""
+    """Drop subjective pairs with a smaller margin; none keeps all."""
     balance_length: float | None = Field(default=None, ge=0, le=0.5)
     """Drop the fewest pairs so that, per kind, the chosen answer is the longer one in 50 % of the pairs ± this share."""
 
@@ -156,7 +156,8 @@ def _filtered(table: pl.DataFrame, measures: pl.DataFrame, config: PreferSelectC
     rules.append(("select.near_identical", same, detail))
     if config.min_margin is not None:
         detail = pl.format("margin {} is below {}", pl.col("margin").round(4), pl.lit(config.min_margin))
-        rules.append(("select.margin", pl.col("margin") < config.min_margin, detail))
+        weak = (pl.col("kind") == "subjective") & (pl.col("margin") < config.min_margin)
+        rules.append(("select.margin", weak, detail))
     whole = table.hstack(measures)
     for name, bad, detail in rules:
         hit = pl.col("human").is_null() & (pl.col("kind") != OBJECTIVE) & pl.col("reason").is_null() & bad
@@ -173,7 +174,7 @@ def _balanced(table: pl.DataFrame, measures: pl.DataFrame, tolerance: float) -> 
     open_pairs = whole.filter(pl.col("reason").is_null())
     drop: dict[str, str] = {}
     for kind in open_pairs["kind"].unique().sort().to_list():
-        drop |= most_excess(open_pairs.filter(pl.col("kind") == kind), tolerance)
+        drop |= fewest(open_pairs.filter(pl.col("kind") == kind), tolerance)
     details = pl.Series("new", [drop.get(i) for i in table["id"].to_list()], pl.String)
     return table.with_columns(
         pl.when(details.is_not_null()).then(pl.lit("select.length_balance")).otherwise("reason").alias("reason"),

@@ -91,7 +91,15 @@ def pairwise(s: dict[str, Any]) -> list[Table]:
         for r in s["pairwise"]
     ]
     headers = ["Model", "Against", "Benchmark", "Win", "Tie", "Loss", "Unscored", "Pairs", "Paper, win / tie / loss %"]
-    return [Table(headers, rows, 3)] if rows else []
+    aspects = [
+        [r["model"], r["against"], r["benchmark"]]
+        + [" / ".join(count(r["aspects"][a][o]) for o in ("win", "tie", "loss")) for a in ASPECTS]
+        for r in s["pairwise"]
+        if "aspects" in r
+    ]
+    names = ["Model", "Against", "Benchmark", *(a.capitalize() for a in ASPECTS)]
+    single = [Table(names, aspects, 3, "The same verdicts by aspect, win / tie / loss")] if aspects else []
+    return [Table(headers, rows, 3), *single] if rows else []
 
 
 def _paper_pairs(r: dict[str, Any]) -> str:

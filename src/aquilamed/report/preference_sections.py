@@ -19,7 +19,7 @@ _ROWS = (
     ("Characters of the rejected answer, mean", "rejected_chars", number),
     ("Margin, mean", "margin", number),
     ("ρ of margin and length ratio", "margin_length_rho", number),
-    ("Margin not positive", "margin_not_positive", count),
+    ("Margin not positive, or none", "margin_not_positive", count),
     ("Chosen answer in another language than the prompt", "chosen_other_language", count),
     ("Rejected answer in another language", "rejected_other_language", count),
     ("Answers nearly identical", "near_identical", count),

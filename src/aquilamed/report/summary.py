@@ -26,7 +26,7 @@
     preferences     {subjective, objective, select} → what the stages measured; select: {before, after} → kind → the audit,
                     `human` → what doctors said and how far they agree
     knowledge       [{model, task, n, shots, accuracy, stderr, chance, paper, paper_model}], percent
-    pairwise        [{model, against, benchmark, n, win, tie, loss, unscored}]
+    pairwise        [{model, against, benchmark, n, win, tie, loss, unscored, aspects}]; aspects: aspect → {win, tie, loss}
     multiturn       {judge, history, models}: 1 to 5 per aspect and round
     annotations     [{stage, kind, name, calls, cached, errors, tokens_in, tokens_out, cost}]
     total_seconds   of all finished stages
