@@ -200,7 +200,7 @@ _CARE = re.compile(
     r"(?:your|our) (?:doctor|cardiologist|oncologist|neurologist|an(?:a)?esthetist|psychiatrist|specialist)|"
     r"risk|danger\w*|may|can (?:cause|close|lead|carry|be)|emergenc\w+|call|poison control|helpline|crisis|ask(?:s|ed|ing)?|discuss|consult|taper\w*|"
     r"slowly|gradual\w*|step by step|treat(?:ed|ment|s)?|therapy|abuse|syndrome|withdraw\w*|overdos\w*|antidote|naloxone|legal|lower(?:s)?|"
-    r"damag\w+|fatal|death|deaths?|died?|kill(?:s|ed)|reported?|suspect|screening|safety|safe at home|support|help(?:s|ed)?|more often|harmless|normal|need(?:s)? (?:at once|admission|care)|admission|"
+    r"damag\w+|fatal|death|deaths?|died?|killed|kills (?:silently|by|people|patients)|reported?|suspect|screening|safety|safe at home|support|help(?:s|ed)?|more often|harmless|normal|need(?:s)? (?:at once|admission|care)|admission|"
     r"examine|patients? (?:may|decides?)|talk|paused?|before|however|cause[sd]?|if you (?:have|cannot|feel|live)|how often|what has kept|come (?:to|back|in)|you said|thoughts?|feelings?|single|minor|common cold)\b"
     r"|不能|不可|不要|切勿|切不可|请勿|严禁|禁止|避免|绝不|不得|千万不要|必须|应当|应该?(?!全)|需要|医生(?:指导|会|决定|监护|调整|如实)|(?:和|请|咨询|联系|由|在|让|问)[^，。]{0,4}医生|就诊|就医|急诊|指导|监护|遵医嘱|咨询|商量|调整|逐渐|逐步|慢慢(?:来|减)|"
     r"如果|若|可能|风险|损害|损伤|导致|引起|会致|中毒|解毒|抢救|洗胃|治疗|戒|门诊|援助|热线|心理|精神科|误|检查|住院|报警|110|考虑|表现|预防|合法|权|缝合|探查|并不是|收好|陪|念头|冲动|想过|想自杀|自杀的想|感受|理解|倾听|减轻|每天一",

@@ -10,7 +10,7 @@ import re
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate.terms import Text
+from aquilamed.annotate.terms import Text, occurrences
 from aquilamed.corpus.decontaminate import DecontaminateConfig, decontaminate_stage
 from aquilamed.corpus.dedup import DedupConfig, dedup_stage
 from aquilamed.stage import Context, Result
@@ -75,8 +75,12 @@ class _Questions:
 
 
 def answer_terms(frame: pl.DataFrame) -> list[float]:
-    """How many different medical terms the answers hold: an advert or "see a doctor" under the same question loses."""
-    return [float(len(Text(answer).medical)) for answer in spoken(frame, "assistant")]
+    """How many different medical terms the answers hold, less two for every word of advertising: an advert or "see a
+    doctor" under the same question loses."""
+    return [
+        len(Text(answer).medical) - 2.0 * sum(1 for _ in occurrences(answer.lower(), "adverts"))
+        for answer in spoken(frame, "assistant")
+    ]
 
 
 def run_dedup(ctx: Context, config: InstructDedupConfig) -> Result:
@@ -87,7 +91,7 @@ def run_dedup(ctx: Context, config: InstructDedupConfig) -> Result:
 def run_questions(ctx: Context, config: QuestionsConfig) -> Result:
     """Drop dialogues whose questions are asked elsewhere; reasons questions.exact and questions.near.
 
-    The longest question stays, of equal ones that whose answers hold the most medical terms, then the lowest id.
+    The longest question stays, of equal ones that whose answers hold the most medical terms and no advertising, then the lowest id.
     """
     return dedup_stage(ctx, config, "instruct/dedup", _Questions(config.min_words), answer_terms, "questions")
 

@@ -7,6 +7,7 @@ else be learned as an example of what is not.
 """
 
 import heapq
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,7 @@ KIND = "suspect"
 _FOLDER = Path(__file__).parent / "seeds"
 _HELDOUT = 0.2
 _LEAST = 100  # sentences to learn against
+_TURN = re.compile(r"(?m)^((?:user|assistant|system):)")
 _SHORTEST = 8  # characters of a sentence that is looked at
 
 
@@ -157,8 +159,8 @@ def auc(positive: Floats, negative: Floats) -> float | None:
 
 
 def transcript(dialogue: Sequence[Message]) -> str:
-    """A dialogue as "role: text" turns, a blank line between them."""
-    return "\n\n".join(f"{m['role']}: {m['content']}" for m in dialogue)
+    """A dialogue as "role: text" turns, a blank line between them; a line of a text that looks like a turn is indented."""
+    return "\n\n".join(m["role"] + ": " + _TURN.sub(r" \1", m["content"]) for m in dialogue)
 
 
 def fetch(parts: Sequence[Path], ids: Collection[str]) -> dict[str, list[Message]]:
