@@ -47,8 +47,8 @@ class SuspectsConfig(Config):
     contrast: int = Field(default=6000, ge=100)
     """Sentences of the data's own answers that it learns against, drawn by seeded hash, as many of each language."""
     share: float = Field(default=0.02, gt=0, le=1)
-    """Most dialogues of a language that it may name, as a share: 2 % held 46 of 100 unsafe answers in wording unknown to
-    patterns and seeds, 5 % held 71."""
+    """Most dialogues of a language that it may name, as a share: 2 % held 44 of 100 planted unsafe answers in wording unknown to
+    patterns and seeds, 5 % held 65."""
     probability: float = Field(default=0.3, gt=0, lt=1)
     """It names nothing below this probability."""
     student: StudentConfig = StudentConfig()
