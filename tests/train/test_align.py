@@ -70,7 +70,7 @@ def test_a_killed_run_keeps_its_reference_and_ends_bit_equal(
             if step == 5:
                 raise KeyboardInterrupt
 
-        return real(*args[:3], at_step_5)  # type: ignore[arg-type]
+        return real(*args[:4], at_step_5)  # type: ignore[arg-type]
 
     monkeypatch.setattr(align, "train", killed)
     with pytest.raises(KeyboardInterrupt):

@@ -10,7 +10,7 @@ from aquilamed.config import Invalid, StageFailed
 from aquilamed.corpus import pack
 from aquilamed.corpus.pack import PackConfig, PackedRows
 from aquilamed.models import ModelConfig, load_model
-from aquilamed.train import batches, common, pretrain
+from aquilamed.train import batches, pretrain, watch
 from aquilamed.train.pretrain import Stage1Config, Stage2Config
 from aquilamed.workspace import Artifact
 
@@ -81,14 +81,14 @@ def test_a_killed_training_ends_bit_equal(
     unbroken = pretrain.run(whole, CONFIG).metrics
 
     ctx = tiny.context(tmp_path, base, {"corpus/pack1": packed}, "broken")
-    marked = common.write_json
+    marked = watch.write_json
 
     def killed_after_step_4(path: Path, value: object) -> None:
-        if path.name == common.COMPLETE and value == {"step": 4}:
+        if path.name == watch.COMPLETE and value == {"step": 4}:
             raise KeyboardInterrupt  # dies while the second checkpoint lacks its marker
         marked(path, value)
 
-    monkeypatch.setattr(common, "write_json", killed_after_step_4)
+    monkeypatch.setattr(watch, "write_json", killed_after_step_4)
     with pytest.raises(KeyboardInterrupt):
         pretrain.run(ctx, CONFIG)
     monkeypatch.undo()

@@ -1,22 +1,29 @@
 """Direct preference optimisation (stage align; paper, section 4).
 
 The reference is the model that training starts from: its log-probabilities are computed once, before the first step,
-in the same way as the policy's. So the first loss must be ln 2; anything else means a wrong reference, and stops.
+in the same way as the policy's, and kept. So the first loss must be ln 2; anything else means a wrong reference, and
+stops. The losses are TRL's; on a CPU a pair's prompt is run once for both answers (pairs.py).
 """
 
 import math
-from typing import Any
+from typing import Any, Literal, Self
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aquilamed.config import StageFailed
 from aquilamed.models import prompt_ids
-from aquilamed.records import read_parts
+from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
-from aquilamed.train.common import TrainConfig, arguments, finish, is_heldout, lora_config, once, start, train
+from aquilamed.train.checks import check_data
+from aquilamed.train.common import TrainConfig, adapted, arguments, finish, is_heldout, once, start, train
+from aquilamed.train.fast import make_fast, takes_documents
+from aquilamed.train.finetune import encode
+from aquilamed.train.guard import guarded
+from aquilamed.train.pairs import share_prompts
 
 Scores = dict[str, list[float]]
+IDS = ["prompt_ids", "chosen_ids", "rejected_ids"]
 
 
 class AlignConfig(TrainConfig):
@@ -24,6 +31,12 @@ class AlignConfig(TrainConfig):
 
     beta: float = Field(default=0.03, gt=0)
     """How strongly the policy is held to the reference."""
+    loss: Literal["sigmoid", "sigmoid_norm", "ipo", "robust", "hinge"] = "sigmoid"
+    """TRL's name of the loss: DPO, DPO by the token (length-normalised), IPO, robust DPO, hinge."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of the pairs whose labels are taken to be wrong; for `robust`."""
+    sft_weight: float = Field(default=0.0, ge=0)
+    """Weight of a next-token loss on the chosen answers, added to the preference loss; 0 adds none."""
     length: int = Field(default=2048, ge=8)
     """Most tokens of a prompt with an answer; longer pairs are left out and counted."""
     batch: int = 64
@@ -41,6 +54,12 @@ class AlignConfig(TrainConfig):
     measured_pairs: int = Field(default=256, ge=1)
     """Most training pairs whose accuracy and margin are measured after training (the first in seeded order)."""
 
+    @model_validator(mode="after")
+    def _no_noise(self) -> Self:
+        if self.neftune is not None:
+            raise ValueError("neftune is for pretrain and finetune: with noise a policy never equals its reference")
+        return self
+
 
 def run(ctx: Context, config: AlignConfig) -> Result:
     """Align the fine-tuned model (else the base model) with the preference pairs among the inputs.
@@ -49,19 +68,21 @@ def run(ctx: Context, config: AlignConfig) -> Result:
     """
     model, tokenizer, base = start(ctx, "finetune")
     pairs, counts = _pairs(ctx, config, tokenizer)
+    first_loss = expected_first_loss(config)
     trainer = _trainer(ctx, config, model, tokenizer, pairs)
     training, validation = trainer.train_dataset, trainer.eval_dataset
     # On a GPU both passes run in bfloat16, whose rounding depends on how a batch is padded.
     most = 1e-4 if trainer.args.use_cpu else 5e-3
 
     def check(step: int, logs: dict[str, float]) -> None:
-        if step == 1 and abs(logs["loss"] - math.log(2)) > most:
+        if step == 1 and wrong_reference(logs, first_loss, config.sft_weight > 0, most):
             raise StageFailed(
-                f"the loss before the first step is {logs['loss']:.6f}, not ln 2 = {math.log(2):.6f}: "
+                f"the loss before the first step is {logs['loss']:.6f}, not {'' if config.loss in ('ipo', 'hinge') else 'ln 2 = '}"
+                f"{first_loss:.6f} as of equal models (mean margin {logs['rewards/margins']:.6f}): "
                 "the reference is not the model that training started from; nothing was kept"
             )
 
-    measured = train(ctx, trainer, "align", check)
+    measured = train(ctx, config, trainer, "align", check)
     sets = {"validation": validation} if validation is not None else {}
     sets["train"] = training.select(range(min(len(training), config.measured_pairs)))
     after = {name: pair_scores(trainer, data) for name, data in sets.items()}
@@ -81,10 +102,25 @@ def run(ctx: Context, config: AlignConfig) -> Result:
             "after": {**told["after"][first], "train": told["after"]["train"]},
             "measured_on": first,
             "beta": config.beta,
+            "loss_type": config.loss,
             "method": config.method,
             "base": base,
         }
     )
+
+
+def expected_first_loss(config: AlignConfig) -> float:
+    """The preference loss of a policy that equals its reference: ln 2, and for IPO and hinge what their formula gives."""
+    return {"ipo": (1 / (2 * config.beta)) ** 2, "hinge": 1.0}.get(config.loss, math.log(2))
+
+
+def wrong_reference(logs: dict[str, float], expected: float, with_sft: bool, most: float) -> bool:
+    """Whether the first step's log shows a policy that differs from its reference.
+
+    With a next-token loss on top the loss has no known value, and the margin alone must be zero.
+    """
+    off = abs(logs["rewards/margins"]) if with_sft else abs(logs["loss"] - expected) / max(1.0, expected)
+    return not off <= most
 
 
 def summary(scores: Scores, reference: Scores, beta: float) -> dict[str, float]:
@@ -111,27 +147,36 @@ def _pairs(ctx: Context, config: AlignConfig, tokenizer: Any) -> tuple[pl.DataFr
     table = read_parts(ctx.inputs["prefer/select"].kept, columns).sort("id")
     if not table.height:
         raise StageFailed("prefer/select kept no pair: nothing to align with")
-    sizes: dict[str, list[int]] = {"prompt": [], "chosen": [], "rejected": []}
-    for prompt, chosen, rejected in zip(*(table[c].to_list() for c in ("prompt", "chosen", "rejected")), strict=True):
-        sizes["prompt"].append(len(prompt_ids(tokenizer, prompt)))
-        for name, answer in (("chosen", chosen), ("rejected", rejected)):
-            whole = tokenizer.apply_chat_template(prompt + answer, tokenize=False)
-            sizes[name].append(len(tokenizer(whole, add_special_tokens=False)["input_ids"]))
-    table = table.with_columns(pl.Series(f"{k}_tokens", v) for k, v in sizes.items())
-    fits = table.filter(pl.max_horizontal("chosen_tokens", "rejected_tokens") <= config.length)
+    rows = [
+        token_pair(tokenizer, prompt, chosen, rejected)
+        for prompt, chosen, rejected in zip(
+            *(table[c].to_list() for c in ("prompt", "chosen", "rejected")), strict=True
+        )
+    ]
+    table = table.with_columns(pl.Series(name, [r[name] for r in rows], dtype=pl.List(pl.Int64)) for name in IDS)
+    table = table.with_columns(
+        pl.col(name).list.len().cast(pl.Int64).alias(name.replace("ids", "tokens")) for name in IDS
+    )
+    longest = pl.col("prompt_tokens") + pl.max_horizontal("chosen_tokens", "rejected_tokens")
+    fits = table.filter(longest <= config.length)
     if fits.is_empty():
         raise StageFailed(f"all {table.height} pairs are longer than {config.length} tokens; raise align.length")
-    if dropped := table.height - fits.height:
-        ctx.progress.say(f"  Left out of training: {dropped} pairs longer than {config.length} tokens.")
+    dropped = table.height - fits.height
     heldout = is_heldout(ctx.seed, config.validation, fits["id"].to_list())
     fits = fits.with_columns(pl.Series("heldout", heldout))
     held = sum(heldout)
     means = {
-        name: round(float((fits[f"{name}_tokens"] - fits["prompt_tokens"]).mean()), 2)  # type: ignore[arg-type]
+        name: round(float(fits[f"{name}_tokens"].mean()), 2)  # type: ignore[arg-type]
         for name in ("chosen", "rejected")
     }
     kinds = fits.group_by("kind").len().sort("kind")
+    training = fits.filter(~pl.col("heldout"))
+    answers = int(training["chosen_tokens"].sum()) + int(training["rejected_tokens"].sum())
+    counted = {"records": table.height, "too_long": dropped, "duplicates": fits.height - fits.select(IDS).n_unique()}
+    tokens = int(training["prompt_tokens"].sum()) + answers
+    data = check_data(ctx, config.limits, counted, tokens, answers, 0.0, "pair")
     counts = {
+        "data": data,
         "pairs": {"train": fits.height - held, "validation": held, "dropped_too_long": dropped},
         "answer_tokens": means,
         "kinds": dict(zip(kinds["kind"].to_list(), kinds["len"].to_list(), strict=True)),
@@ -139,32 +184,61 @@ def _pairs(ctx: Context, config: AlignConfig, tokenizer: Any) -> tuple[pl.DataFr
     return fits, counts
 
 
+def token_pair(tokenizer: Any, prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> dict[str, Any]:
+    """A pair's token ids: `prompt_ids` as in evaluation and serving, and of each answer what fine-tuning would learn."""
+    start = prompt_ids(tokenizer, prompt)
+    found = {"prompt_ids": start}
+    for name, answer in (("chosen_ids", chosen), ("rejected_ids", rejected)):
+        ids, labels = encode(tokenizer, prompt + answer)
+        end = max(i for i, label in enumerate(labels) if label != -100) + 1
+        if ids[: len(start)] != start:
+            raise StageFailed("the chat template writes a prompt otherwise when an answer follows it")
+        found[name] = ids[len(start) : end]
+    return found
+
+
 def _trainer(ctx: Context, config: AlignConfig, model: Any, tokenizer: Any, pairs: pl.DataFrame) -> Any:
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-    class Trainer(DPOTrainer):  # type: ignore[misc]
+    class Trainer(guarded(DPOTrainer)):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+            return dataset  # comes tokenised by us, as fine-tuning has it
+
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             # TRL's own takes batches in the data's order (much padding) and does not survive an interruption.
+            make_fast(self.model, one_weight=False)  # over TRL's head, which DPOTrainer has just put there
             scores = once(ctx, f"reference-{name}", lambda: pair_scores(self, dataset, reference=True))
             for key in ("chosen", "rejected"):
                 dataset = dataset.add_column(f"ref_{key}_logps", scores[key])
             return dataset
 
-    columns = ["prompt", "chosen", "rejected"]
+    standard = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = {**standard(rows), "records": [r["id"] for r in rows]}
+        return {**batch, "shared": share_prompts(rows)} if takes_documents(model) else batch
+
+    columns = ["id", *IDS]
     held = pairs.filter(pl.col("heldout")).select(columns).to_dicts()
+    loss = {"loss_type": [config.loss], "label_smoothing": config.label_smoothing}
+    if config.sft_weight:
+        loss |= {"loss_type": [config.loss, "sft"], "loss_weights": [1.0, config.sft_weight]}
+    model = adapted(ctx, config, model)
     return Trainer(
         model=model,
         args=DPOConfig(
             **arguments(ctx, config),
+            **loss,
             beta=config.beta,
             max_length=None,
             precompute_ref_log_probs=True,
         ),
         train_dataset=Dataset.from_list(pairs.filter(~pl.col("heldout")).select(columns).to_dicts()),
         eval_dataset=Dataset.from_list(held) if held else None,
+        data_collator=collate,
         processing_class=tokenizer,
-        peft_config=lora_config(config),
     )
 
 
@@ -184,7 +258,8 @@ def pair_scores(trainer: Any, dataset: Any, reference: bool = False) -> Scores:
     for at in range(0, len(order), width):
         chosen = order[at : at + width]
         batch = trainer.data_collator([dataset[i] for i in chosen])
-        batch = {k: v.to(model.device) for k, v in batch.items() if not k.startswith("ref_")}
+        del batch["records"]
+        batch = {k: v if k == "shared" else v.to(model.device) for k, v in batch.items() if not k.startswith("ref_")}
         labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, -100)
         adapters = model.disable_adapter if reference and hasattr(model, "disable_adapter") else torch.no_grad
         with torch.no_grad(), adapters(), trainer.accelerator.autocast():

@@ -1,9 +1,12 @@
 """Packed rows as batches whose documents cannot see each other, and the loss on such rows."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from aquilamed.config import StageFailed
+from aquilamed.train.attention import documents
+from aquilamed.train.fast import takes_documents
 
 Row = dict[str, Any]
 
@@ -30,6 +33,30 @@ def collate(rows: Sequence[Row], pad: int) -> dict[str, Any]:
     return {"input_ids": ids, "position_ids": positions, "labels": labels, "use_cache": False}
 
 
+def flatten(rows: Sequence[Row]) -> dict[str, Any]:
+    """Packed rows as one row without padding, with `documents`, for a model that `takes_documents`."""
+    import torch
+
+    ids, positions, labels = (
+        torch.cat([torch.as_tensor(r.get(name, r["input_ids"])).long() for r in rows])[None]
+        for name in ("input_ids", "position_ids", "labels")
+    )
+    starts = [*torch.where(positions[0] == 0)[0].tolist(), ids.shape[1]]
+    spans = [(a, b, 0, 0) for a, b in pairwise(starts)]
+    return {
+        "input_ids": ids,
+        "position_ids": positions,
+        "labels": labels.masked_fill(positions == 0, -100),
+        "documents": documents(spans),
+        "use_cache": False,
+    }
+
+
+def batch_for(model: Any, rows: Sequence[Row], pad: int) -> dict[str, Any]:
+    """Packed rows as the batch that suits a model: flat where it takes documents, else padded."""
+    return flatten(rows) if takes_documents(model) else collate(rows, pad)
+
+
 def mean_loss(model: Any, rows: Iterable[Row], pad: int) -> tuple[float, int]:
     """Mean negative log-likelihood (nats per label) of packed rows, and the number of labels.
 
@@ -39,14 +66,20 @@ def mean_loss(model: Any, rows: Iterable[Row], pad: int) -> tuple[float, int]:
 
     total, count = 0.0, 0
     model.eval()
+    fused = getattr(model, "fused_head", False)
     with torch.inference_mode():
         for row in rows:
-            batch = {k: v.to(model.device) if k != "use_cache" else v for k, v in collate([row], pad).items()}
-            labels = batch.pop("labels")[:, 1:]
-            logits = model(**batch).logits[:, :-1]
-            wanted = labels != -100
-            losses = torch.nn.functional.cross_entropy(logits[wanted].float(), labels[wanted], reduction="sum")
-            total, count = total + float(losses), count + int(wanted.sum())
+            batch = {k: v.to(model.device) if k != "use_cache" else v for k, v in batch_for(model, [row], pad).items()}
+            labels = batch.pop("labels")
+            wanted = labels[:, 1:] != -100
+            if fused:
+                total -= float(model(**batch, labels=labels, fused_lm_head=True).log_probs.double().sum())
+            else:
+                logits, targets = model(**batch).logits[:, :-1], labels[:, 1:]
+                total += float(
+                    torch.nn.functional.cross_entropy(logits[wanted].float(), targets[wanted], reduction="sum")
+                )
+            count += int(wanted.sum())
     if not count:
         raise StageFailed("there is no token to measure the loss on")
     return total / count, count

@@ -1,28 +1,28 @@
-"""What the three trainings share: their settings, the model to start from, packed batches, checkpoints and the log.
+"""What the three trainings share: their settings, the model to start from, the run with its checkpoints and its log.
 
-The trainings themselves are Hugging Face's Trainer and TRL's; here is what those leave open. Checkpoints go below
-`ctx.work`; one counts only with its marker, which is written after everything else of it.
+The trainings themselves are Hugging Face's Trainer and TRL's; here is what those leave open.
 """
 
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from aquilamed.config import Config, Invalid, StageFailed
+from aquilamed.config import Config, Invalid
 from aquilamed.corpus.proportions import hash_share
 from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_tokenizer, save_model
 from aquilamed.records import write_atomic, write_json
 from aquilamed.stage import Context
-
-COMPLETE = "complete.json"
+from aquilamed.train.checkpoints import average_last, newest_checkpoint
+from aquilamed.train.checks import Limits
+from aquilamed.train.guard import memory_explained
+from aquilamed.train.watch import watching
 
 
 class LoraSettings(Config):
@@ -61,12 +61,40 @@ class TrainConfig(Config):
     """All weights, or low-rank adapters that are merged at the end."""
     lora: LoraSettings = LoraSettings()
     """The adapters' settings."""
+    frozen_embeddings: bool = False
+    """Whether the embeddings (and a head tied to them) stay as they are."""
+    neftune: float | None = Field(default=None, gt=0)
+    """Strength of uniform noise on the embeddings (NEFTune, usually 5); none adds none."""
+    on_spike: Literal["stop", "skip"] = "stop"
+    """At a loss that is no number, or a spike: stop with the batch's record ids, or leave that step out and say so."""
+    spike: float | None = Field(default=None, gt=1)
+    """A loss over this many times the median of the last 32 steps is a spike; none only looks for no-numbers."""
+    average_last: int = Field(default=1, ge=1)
+    """Checkpoints whose weights' mean becomes the model, the last one included; 1 takes the last (or best) as it is."""
+    limits: Limits = Limits()
+    """With how much left out, doubled or padded a training still starts."""
     gradient_checkpointing: bool = True
     """Whether a GPU recomputes activations to save memory; never on a CPU, where it only costs time."""
     save_steps: int | None = Field(default=200, ge=1)
     """Steps between checkpoints; none writes none, and an interrupted training starts again."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"save_steps"})
+    keep_checkpoints: int = Field(default=2, ge=2)
+    """Newest checkpoints that are kept (and the best one); two, so that one is whole while the next is written."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"keep_checkpoints"})
+
+    @model_validator(mode="after")
+    def _averages(self) -> Self:
+        if self.average_last > 1 and (self.method == "lora" or self.save_steps is None):
+            raise ValueError("average_last needs method: full and save_steps")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The values that decide the result: how often it is saved does only where checkpoints are averaged."""
+        values = super().identity()
+        if self.average_last == 1:
+            del values["save_steps"]
+        return values
 
 
 def start(ctx: Context, *stages: str) -> tuple[Any, Any, str]:
@@ -110,6 +138,19 @@ def lora_config(config: TrainConfig) -> Any:
     )
 
 
+def adapted(ctx: Context, config: TrainConfig, model: Any) -> Any:
+    """The model with adapters where the recipe asks for them (the same on every attempt), embeddings frozen or not."""
+    if config.method == "lora":
+        from peft import get_peft_model
+        from transformers import set_seed
+
+        set_seed(ctx.seed)
+        return get_peft_model(model, lora_config(config))
+    if config.frozen_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    return model
+
+
 def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
     """Arguments for Trainer and TRL alike: no network, no bars of their own, seeds fixed, bf16 only on a GPU.
 
@@ -151,7 +192,8 @@ def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
         "logging_nan_inf_filter": False,
         "save_strategy": "steps" if config.save_steps else "no",
         "save_steps": config.save_steps or 1,
-        "save_total_limit": 2,
+        "save_total_limit": max(config.keep_checkpoints, config.average_last),
+        "neftune_noise_alpha": config.neftune,
     }
 
 
@@ -166,89 +208,55 @@ def is_heldout(seed: int, share: float, ids: Sequence[str]) -> list[bool]:
     return chosen
 
 
-def newest_checkpoint(ctx: Context) -> str | None:
-    """The newest complete checkpoint of an interrupted training; half-written ones are removed and reported."""
-    found: list[tuple[int, Path]] = []
-    for folder in (ctx.work / "checkpoints").glob("checkpoint-*"):
-        if (folder / COMPLETE).exists():
-            found.append((int(folder.name.split("-")[1]), folder))
-        else:
-            ctx.progress.say(f"{folder.name} is half-written and was removed; an older one is used, if there is one.")
-            shutil.rmtree(folder)
-    if not found:
-        return None
-    step, folder = max(found)
-    ctx.progress.say(f"Continuing from the checkpoint of step {step}.")
-    return str(folder)
-
-
 def train(
-    ctx: Context, trainer: Any, label: str, on_log: Callable[[int, dict[str, float]], None] | None = None
+    ctx: Context,
+    config: TrainConfig,
+    trainer: Any,
+    label: str,
+    on_log: Callable[[int, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a trainer to its end, from the newest complete checkpoint where there is one.
+    """Run a trainer (of a `guarded` class) to its end, from the newest complete checkpoint where there is one.
 
-    Returns the metrics all trainings share: `loss` ([[step, loss], …]), `steps`, `tokens` (those of padding included),
-    `tokens_per_second` and `seconds` (of this attempt).
+    Returns the metrics all trainings share: `loss` ([[step, loss], …]), `steps`, `skipped_steps`, `tokens` (those of
+    padding included), `tokens_per_second` and `seconds` (of this attempt), `averaged_steps` where weights are averaged.
 
-    Raises `StageFailed` when the loss is not a number.
+    Raises `StageFailed` at a loss that is not a number or a spike (unless the recipe skips such steps), and when memory
+    runs out.
     """
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to --json
     checkpoint = newest_checkpoint(ctx)
+    tokens = config.micro_batch * int(getattr(config, "length", 0) or 2048)
     with ExitStack() as stack:
-        watch = _watch(ctx, label, stack, on_log)
+        watch = watching(ctx, config, trainer, label, stack, on_log)
         trainer.add_callback(watch)
+        stack.enter_context(memory_explained(trainer.model, config, tokens))
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - watch.started
-    losses = [[h["step"], h["loss"]] for h in trainer.state.log_history if "loss" in h]
+    history = trainer.state.log_history
     seen = int(trainer.state.num_input_tokens_seen)
-    lines = (json.dumps(h, sort_keys=True) for h in trainer.state.log_history)
+    lines = (json.dumps(_finite(h), sort_keys=True) for h in history)
     write_atomic(ctx.out / "loss.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    averaged = {}
+    if config.average_last > 1:
+        averaged = {
+            "averaged_steps": average_last(ctx, trainer.accelerator.unwrap_model(trainer.model), config.average_last)
+        }
     return {
-        "loss": losses,
+        "loss": [[h["step"], _finite(h)["loss"]] for h in history if "loss" in h],
         "steps": int(trainer.state.global_step),
+        "skipped_steps": [h["step"] for h in history if h.get("skipped")],
         "tokens": seen,
         "tokens_per_second": round((seen - watch.seen) / seconds, 1),
         "seconds": round(seconds, 1),
+        **averaged,
     }
 
 
-def _watch(ctx: Context, label: str, stack: ExitStack, on_log: Callable[[int, dict[str, float]], None] | None) -> Any:
-    """The callback that shows progress, marks checkpoints as complete and stops at a loss that is not a number."""
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        started = 0.0
-        seen = 0
-        note = ""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.started, self.seen = time.perf_counter(), int(state.num_input_tokens_seen)
-            self.bar = stack.enter_context(
-                ctx.progress.track(label, total=state.max_steps, unit="step", done=state.global_step)
-            )
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            speed = (state.num_input_tokens_seen - self.seen) / (time.perf_counter() - self.started)
-            self.bar.advance(note=f"{self.note}  {speed:,.0f} tokens/s")
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            loss = (logs or {}).get("loss")
-            if loss is None:
-                return
-            if not math.isfinite(loss):
-                raise StageFailed(f"the loss at step {state.global_step} is {loss}; lower the learning rate")
-            self.note = f"loss {loss:.4f}"
-            if on_log is not None:
-                on_log(int(state.global_step), logs)
-
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            write_json(
-                Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, {"step": state.global_step}
-            )
-
-    return Watch()
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    """A log entry with null for what is no number: JSON has no other word for it."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
 
 
 def finish(ctx: Context, trainer: Any, tokenizer: Any) -> Any:

@@ -14,8 +14,11 @@ from aquilamed.config import StageFailed
 from aquilamed.corpus.pack import best_fit
 from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
-from aquilamed.train.batches import Row, collate, mean_loss
-from aquilamed.train.common import TrainConfig, arguments, finish, is_heldout, lora_config, once, start, train
+from aquilamed.train.batches import Row, batch_for, mean_loss
+from aquilamed.train.checks import check_data
+from aquilamed.train.common import TrainConfig, adapted, arguments, finish, is_heldout, once, start, train
+from aquilamed.train.fast import make_fast
+from aquilamed.train.guard import guarded
 
 
 class FinetuneConfig(TrainConfig):
@@ -50,14 +53,17 @@ def encode(tokenizer: Any, messages: list[Message]) -> tuple[list[int], list[int
     return ids, [i if mask else -100 for i, mask in zip(ids, out["assistant_masks"], strict=True)]
 
 
-def pack_rows(encoded: Sequence[tuple[list[int], list[int]]], length: int, packing: bool) -> list[Row]:
-    """Rows of whole dialogues with `input_ids`, `labels` and `position_ids` that restart with every dialogue."""
+def pack_rows(
+    encoded: Sequence[tuple[list[int], list[int]]], length: int, packing: bool, names: Sequence[str] = ()
+) -> list[Row]:
+    """Rows of whole dialogues with `input_ids`, `labels`, `position_ids` that restart with every dialogue, `records`."""
     groups = best_fit([len(ids) for ids, _ in encoded], length) if packing else [[i] for i in range(len(encoded))]
     return [
         {
             "input_ids": [t for i in group for t in encoded[i][0]],
             "labels": [t for i in group for t in encoded[i][1]],
             "position_ids": [p for i in group for p in range(len(encoded[i][0]))],
+            "records": [names[i] for i in group] if names else [],
         }
         for group in groups
     ]
@@ -68,18 +74,19 @@ def run(ctx: Context, config: FinetuneConfig) -> Result:
 
     Raises `StageFailed` when no dialogue has a token to learn.
     """
-    from datasets import Dataset
-
     model, tokenizer, base = start(ctx, "pretrain/stage1", "pretrain/stage2")
     training, validation, counts = _rows(ctx, config, tokenizer)
+    make_fast(model)
     _set_dropout(model, config.dropout)
-    trainer = _trainer(ctx, config, model, tokenizer, Dataset.from_list(training), validation)
     pad = tokenizer.pad_token_id
     first = once(ctx, "eval_loss", lambda: mean_loss(model, validation, pad)[0]) if validation else None
-    measured = train(ctx, trainer, "finetune")
+    trainer = _trainer(ctx, config, adapted(ctx, config, model), tokenizer, training, validation)
+    measured = train(ctx, config, trainer, "finetune")
     evals = [[0, first]] if validation else []
     evals += [[h["step"], h["eval_loss"]] for h in trainer.state.log_history if "eval_loss" in h]
     best = trainer.state.best_global_step or measured["steps"]
+    if config.average_last > 1 and validation:
+        measured["averaged_eval_loss"] = mean_loss(trainer.model, validation, pad)[0]
     model = finish(ctx, trainer, tokenizer)
     return Result(
         metrics={
@@ -100,9 +107,10 @@ def _rows(ctx: Context, config: FinetuneConfig, tokenizer: Any) -> tuple[list[Ro
     if table.is_empty():
         raise StageFailed("instruct/select kept no dialogue: nothing to fine-tune on")
     groups: dict[bool, list[tuple[list[int], list[int]]]] = {True: [], False: []}
+    names: dict[bool, list[str]] = {True: [], False: []}
     too_long = unsupervised = 0
     heldout = is_heldout(ctx.seed, config.validation, table["id"].to_list())
-    for messages, held in zip(table["messages"].to_list(), heldout, strict=True):
+    for name, messages, held in zip(table["id"].to_list(), table["messages"].to_list(), heldout, strict=True):
         ids, labels = encode(tokenizer, messages)
         if len(ids) > config.length:
             too_long += 1
@@ -110,27 +118,29 @@ def _rows(ctx: Context, config: FinetuneConfig, tokenizer: Any) -> tuple[list[Ro
             unsupervised += 1
         else:
             groups[held].append((ids, labels))
-    if too_long or unsupervised:
-        ctx.progress.say(
-            f"  Left out of training: {too_long} dialogues longer than {config.length} tokens, "
-            f"{unsupervised} without a word of the assistant ({table.height} in all)."
-        )
+            names[held].append(name)
     if not groups[False]:
         raise StageFailed(
             f"no dialogue to train on: of {table.height}, {too_long} are longer than {config.length} tokens, "
             f"{unsupervised} have no word of the assistant; raise finetune.length"
         )
-    counts = {
+    supervised = sum(label != -100 for _, labels in groups[False] for label in labels)
+    counts: dict[str, Any] = {
         "rows": {
             "train": len(groups[False]),
             "validation": len(groups[True]),
             "dropped_too_long": too_long,
             "no_supervised_tokens": unsupervised,
         },
-        "supervised_tokens": sum(label != -100 for _, labels in groups[False] for label in labels),
+        "supervised_tokens": supervised,
     }
-    training = pack_rows(groups[False], config.length, config.packing)
+    training = pack_rows(groups[False], config.length, config.packing, names[False])
     counts["packed_rows"] = len(training)
+    tokens = sum(len(ids) for ids, _ in groups[False])
+    told = {"records": table.height, "too_long": too_long, "unsupervised": unsupervised}
+    told["duplicates"] = sum(len(g) - len({tuple(ids) for ids, _ in g}) for g in groups.values())
+    padding = 1 - tokens / (len(training) * max(len(r["input_ids"]) for r in training))
+    counts["data"] = check_data(ctx, config.limits, told, tokens, supervised, padding, "dialogue")
     return training, pack_rows(groups[True], config.length, config.packing), counts
 
 
@@ -146,13 +156,13 @@ def _set_dropout(model: Any, share: float) -> None:
 
 
 def _trainer(
-    ctx: Context, config: FinetuneConfig, model: Any, tokenizer: Any, training: Any, validation: list[Row]
+    ctx: Context, config: FinetuneConfig, model: Any, tokenizer: Any, training: list[Row], validation: list[Row]
 ) -> Any:
-    from trl import SFTConfig, SFTTrainer
+    from transformers import Trainer, TrainingArguments
 
     pad = tokenizer.pad_token_id
 
-    class Trainer(SFTTrainer):  # type: ignore[misc]
+    class Chosen(guarded(Trainer)):  # type: ignore[misc]
         control: Any
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -168,14 +178,17 @@ def _trainer(
         strategy = "steps" if config.eval_steps else "epoch"
         steps = config.eval_steps or 1
         values |= {"eval_strategy": strategy, "eval_steps": steps, "save_strategy": strategy, "save_steps": steps}
-        values |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": False}
-    return Trainer(
+        values |= {"load_best_model_at_end": config.average_last == 1}
+        values |= {"metric_for_best_model": "eval_loss", "greater_is_better": False}
+    return Chosen(
         model=model,
-        # Rows come tokenised and packed by us, so that what is left out is counted and masks can be tested.
-        args=SFTConfig(**values, max_length=None, packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
+        args=TrainingArguments(**values),
         train_dataset=training,
-        eval_dataset=training.select([0]) if validation else None,
-        data_collator=lambda rows: collate(rows, pad),
+        eval_dataset=training[:1] if validation else None,
+        data_collator=lambda rows: {
+            **batch_for(model, rows, pad),
+            "fused_lm_head": True,
+            "records": [name for r in rows for name in r["records"]],
+        },
         processing_class=tokenizer,
-        peft_config=lora_config(config),
     )

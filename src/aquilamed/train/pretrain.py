@@ -10,8 +10,11 @@ from typing import Any
 
 from aquilamed.corpus.pack import PackedRows
 from aquilamed.stage import Context, Result
-from aquilamed.train.batches import collate, mean_loss
-from aquilamed.train.common import TrainConfig, arguments, finish, lora_config, once, start, train
+from aquilamed.train.batches import Row, batch_for, mean_loss
+from aquilamed.train.checks import check_data
+from aquilamed.train.common import TrainConfig, adapted, arguments, finish, once, start, train
+from aquilamed.train.fast import make_fast
+from aquilamed.train.guard import guarded
 
 
 class PretrainConfig(TrainConfig):
@@ -45,37 +48,65 @@ class Stage2Config(PretrainConfig):
 
 def run(ctx: Context, config: PretrainConfig) -> Result:
     """Train on the pack among the inputs; stage 2 continues from stage 1's model where the recipe has one."""
-    from transformers import Trainer, TrainingArguments
-
-    pack = next(ctx.inputs[name].path for name in ("corpus/pack1", "corpus/pack2") if name in ctx.inputs)
+    name = next(name for name in ("corpus/pack1", "corpus/pack2") if name in ctx.inputs)
+    pack = ctx.inputs[name].path
     model, tokenizer, base = start(ctx, "pretrain/stage1")
     pad = tokenizer.pad_token_id
+    make_fast(model)
+    rows = NamedRows(pack / "train", name)
+    counts = _check(ctx, config, ctx.inputs[name].manifest["metrics"], rows)
     before = once(ctx, "perplexity", lambda: perplexity(ctx, model, pack, pad))
-    if config.method == "lora":
-        from peft import get_peft_model
-        from transformers import set_seed
-
-        set_seed(ctx.seed)
-        model = get_peft_model(model, lora_config(config))
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(**arguments(ctx, config)),
-        train_dataset=PackedRows(pack / "train"),
-        data_collator=lambda rows: collate(rows, pad),
-        processing_class=tokenizer,
-    )
-    measured = train(ctx, trainer, "pretrain")
+    trainer = _trainer(ctx, config, adapted(ctx, config, model), tokenizer, rows)
+    measured = train(ctx, config, trainer, "pretrain")
     model = finish(ctx, trainer, tokenizer)
     after = perplexity(ctx, model, pack, pad)
     return Result(
         metrics={
             **measured,
+            "data": counts,
             "perplexity": {"before": before, "after": after},
             "parameters": sum(p.numel() for p in model.parameters()),
             "method": config.method,
             "base": base,
         }
     )
+
+
+def _trainer(ctx: Context, config: PretrainConfig, model: Any, tokenizer: Any, rows: PackedRows) -> Any:
+    from transformers import Trainer, TrainingArguments
+
+    pad = tokenizer.pad_token_id
+    return guarded(Trainer)(
+        model=model,
+        args=TrainingArguments(**arguments(ctx, config)),
+        train_dataset=rows,
+        data_collator=lambda rows: {
+            **batch_for(model, rows, pad),
+            "fused_lm_head": True,
+            "records": [r["record"] for r in rows],
+        },
+        processing_class=tokenizer,
+    )
+
+
+class NamedRows(PackedRows):
+    """A pack's rows, each with its name for a message: packs know tokens, not records."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder)
+        self.name = name
+
+    def __getitem__(self, index: int) -> Row:
+        return {**super().__getitem__(index), "record": f"{self.name} row {index}"}
+
+
+def _check(ctx: Context, config: PretrainConfig, packed: dict[str, Any], rows: PackedRows) -> dict[str, Any]:
+    # Long documents were split and duplicates removed before packing; what is left to say is how full the rows are.
+    counts = {"records": packed["documents"]}
+    tokens = packed["tokens"]
+    padding = packed["padding_share"] if len(rows) > 8 else 0.0  # a handful of rows may well be half empty
+    told = check_data(ctx, config.limits, counts, tokens, tokens - packed["documents"], padding, "document")
+    return {**told, "rows": len(rows)}
 
 
 def perplexity(ctx: Context, model: Any, pack: Path, pad: int) -> dict[str, float]:

@@ -1,0 +1,89 @@
+"""Attention inside the documents of a packed row, one document at a time, instead of under one mask for the whole row.
+
+The work falls with the square of the documents' lengths and not of the row's, and each is the plain causal case that
+PyTorch's kernels are made for. A document may also look back at a shared prefix: that is how a rejected answer sees its
+prompt and not the chosen answer in between.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+NAME = "documents"
+
+
+def documents(spans: Sequence[tuple[int, int, int, int]]) -> Any:
+    """The `documents` argument of a model: rows of (start, end, prefix start, prefix end); no prefix is (0, 0)."""
+    import torch
+
+    return torch.tensor(spans, dtype=torch.long).reshape(-1, 4)
+
+
+def use_documents(model: Any) -> bool:
+    """Let a model take `documents` (its batch is then one row); returns whether its architecture allows it."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = base.config.get_text_config()
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    if not getattr(base, "_supports_attention_backend", False) or capped:
+        return False
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    base.set_attn_implementation(NAME)
+    return True
+
+
+def attend(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    documents: Any = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Any, None]:
+    """Attention as transformers calls it: (1, heads, tokens, size) to (1, tokens, heads, size).
+
+    Without `documents` it is transformers' own, mask and all.
+    """
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if documents is None:
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    pieces = []
+    for start, end, low, high in documents.tolist():
+        k, v = key[:, :, start:end], value[:, :, start:end]
+        if high > low:
+            k = torch.cat([key[:, :, low:high], k], dim=2)
+            v = torch.cat([value[:, :, low:high], v], dim=2)
+        size, seen = end - start, k.shape[2]
+        narrow = sliding_window is not None and seen > sliding_window
+        mask = _mask(size, seen, sliding_window if narrow else None, query.device) if high > low or narrow else None
+        pieces.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                query[:, :, start:end],
+                k,
+                v,
+                attn_mask=mask,
+                dropout_p=dropout,
+                scale=scaling,
+                is_causal=mask is None,
+                enable_gqa=query.shape[1] != key.shape[1],
+            ).transpose(1, 2)
+        )
+    return torch.cat(pieces, dim=1), None
+
+
+def _mask(size: int, seen: int, window: int | None, device: Any) -> Any:
+    """What the last `size` of `seen` positions may look at: what is not behind them, and within the window."""
+    import torch
+
+    ahead = torch.arange(seen, device=device)[None] - torch.arange(seen - size, seen, device=device)[:, None]
+    return ahead <= 0 if window is None else (ahead <= 0) & (ahead > -window)
