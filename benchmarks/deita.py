@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import re
+import resource
 import statistics
 import tempfile
 import time
@@ -86,17 +87,20 @@ def diversity(records: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_parts(folder / "kept", pl.DataFrame({"messages": messages}))
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         vectors = embed(context(folder), DiversityConfig(), parts(folder / "kept"))
-        embedded = time.perf_counter()
+        embedded, cpu_embedded = time.perf_counter(), time.process_time()
         walk = Chosen(vectors, 0.9)
         near = [row for row, close in walk.walk(list(range(records)), lambda _: True) if close]
-        done = time.perf_counter()
+        done, cpu_done = time.perf_counter(), time.process_time()
     found = sum(row >= len(made) for row in near)
     return {
         "records": records,
         "embed_s": embedded - start,
+        "embed_cpu_s": cpu_embedded - cpu_start,
         "walk_s": done - embedded,
+        "walk_cpu_s": cpu_done - cpu_embedded,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "kept": len(walk.rows),
         "copies_found": found / len(copies),
         "others_dropped": (len(near) - found) / len(made),

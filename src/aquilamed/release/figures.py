@@ -7,7 +7,7 @@ from typing import Any
 
 from aquilamed.records import write_atomic
 from aquilamed.release.facts import Histogram
-from aquilamed.report import panels
+from aquilamed.report import instruct_panels, panels
 from aquilamed.report.figures import blank, losses, png, style
 
 _MOST_BARS = 12
@@ -19,8 +19,8 @@ def composition(path: Path, counts: Mapping[str, int], paper: Mapping[str, float
     if not sum(counts.values()):
         return False
     with _styled():
-        drawing = blank((9, 4.2))
-        panels.pies(drawing, dict(sorted(counts.items())), dict(paper), "This release")
+        drawing = blank(instruct_panels.composition_size(counts, paper))
+        instruct_panels.composition(drawing.subplots(), counts, paper, "this release")
         write_atomic(path, png(drawing))
     return True
 

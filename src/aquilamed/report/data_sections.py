@@ -170,20 +170,3 @@ def mixes(s: dict[str, Any]) -> list[Table]:
             )
         )
     return tables
-
-
-def composition_text(s: dict[str, Any]) -> list[str]:
-    """Without a target the shares are those of what passed."""
-    return [] if s["composition"]["counts"] else [f"The composition is {ABSENT}."]
-
-
-def composition(s: dict[str, Any]) -> list[Table]:
-    """Kinds beside the paper's shares."""
-    ours, shares, paper = (s["composition"][k] or {} for k in ("counts", "shares", "paper"))
-    if not ours:
-        return []
-    rows = [
-        [k, count(ours.get(k, 0)), percent(shares.get(k, 0.0)), percent(paper[k]) if k in paper else "none"]
-        for k in sorted({*ours, *paper})
-    ]
-    return [Table(["Kind", "Dialogues", "Share", "Paper's share"], rows)]

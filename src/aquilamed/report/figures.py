@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aquilamed.records import write_atomic
-from aquilamed.report import panels
+from aquilamed.report import instruct_panels, panels
 
 INK = "#111213"  # found again in the SVG and made the page's text colour
 Drawing = Callable[[dict[str, Any]], Any]
@@ -22,7 +22,12 @@ def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
 
     drawings: dict[str, Drawing] = {
         "overview": overview,
+        "deita": deita,
+        "relevance": lambda s: single(
+            (s["composition"]["histograms"] or {}).get("relevance"), instruct_panels.relevance, s, (7, 3.2)
+        ),
         "composition": composition,
+        "topics": topics,
         "losses": losses,
         "perplexity": lambda s: single(s["perplexity"]["sets"], panels.perplexity, s, (6, 3.6)),
         "pairwise": lambda s: single(s["pairwise"], panels.pairwise, s, (8, 1.4 + 0.55 * len(s["pairwise"]))),
@@ -119,8 +124,27 @@ def composition(summary: dict[str, Any]) -> Any:
     counts, paper = (summary["composition"][k] for k in ("counts", "paper"))
     if not counts:
         return None
-    figure = blank((9, 4.2))
-    panels.pies(figure, counts, paper or {})
+    figure = blank(instruct_panels.composition_size(counts, paper or {}))
+    instruct_panels.composition(figure.subplots(), counts, paper or {})
+    return figure
+
+
+def deita(summary: dict[str, Any]) -> Any:
+    """Complexity, quality and their product."""
+    if not ((summary["deita"] or {}).get("deita") or {}).get("n"):
+        return None
+    figure = blank((13, 3.1))
+    instruct_panels.deita(figure.subplots(1, 4, gridspec_kw={"width_ratios": [1, 1, 1, 1.25]}), summary)
+    return figure
+
+
+def topics(summary: dict[str, Any]) -> Any:
+    """Departments and diseases of the SFT set."""
+    told = summary["topics"]
+    if not told or not told["departments"] or not told["diseases"]:
+        return None
+    figure = blank((11, 1.2 + 0.2 * max(len(told["departments"]), 25)))
+    instruct_panels.topics(figure.subplots(1, 2), summary)
     return figure
 
 

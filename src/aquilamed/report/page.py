@@ -7,6 +7,7 @@ from typing import Any
 from aquilamed.evaluate.parity import NOTE
 from aquilamed.progress import duration
 from aquilamed.report import data_sections as data
+from aquilamed.report import instruct_sections as sft
 from aquilamed.report import model_sections as models
 from aquilamed.report import preference_sections as prefer
 from aquilamed.report import run_sections as whole
@@ -85,7 +86,10 @@ def _sections(run: Run, s: dict[str, Any], figures: dict[str, str]) -> list[Sect
         Section("Mixes, packing and contamination", [], data.mixes(s)),
         Section("Duplicates in the SFT set", selection.duplicates_text(s), selection.duplicates(s)),
         Section("Safety of the SFT set", selection.safety_text(s), selection.safety(s)),
-        Section("Composition of the SFT set", data.composition_text(s), data.composition(s), "composition"),
+        Section("Complexity and quality (Deita)", sft.deita_text(s), sft.deita(s), "deita"),
+        Section("Context Relevance", sft.relevance_text(s), [], "relevance"),
+        Section("Composition of the SFT set", sft.composition_text(s), sft.composition(s), "composition"),
+        Section("Departments and diseases", sft.topics_text(s), sft.topics(s), "topics"),
         Section("The preference set", prefer.preferences_text(s), prefer.preferences(s)),
         Section("Trainings", [], models.trainings(s), "losses"),
         Section("Held-out perplexity", [models.PERPLEXITY], models.perplexity(s), "perplexity"),

@@ -1,6 +1,5 @@
 """What stands inside the figures: each function fills one matplotlib axis and says whether it had anything to draw."""
 
-import math
 from typing import Any
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -147,33 +146,6 @@ def knowledge(axis: Any, summary: dict[str, Any]) -> bool:
     axis.set(ylabel="accuracy, % (± standard error)", title="Knowledge: multiple choice")
     axis.legend(fontsize=8, frameon=False, ncols=min(5, len(models) + 1), loc="upper left")
     return True
-
-
-def pies(figure: Any, counts: dict[str, int], paper: dict[str, float], ours: str = "This run") -> None:
-    """Two pies in the same colours: our SFT set and the paper's."""
-    kinds = sorted({*counts, *paper})
-    colors = {kind: PALETTE[i % 6] for i, kind in enumerate(kinds)}
-    shares = {k: n / sum(counts.values()) for k, n in counts.items() if n}
-    titles = (f"{ours} ({sum(counts.values()):,} dialogues)", "The paper (about 320,000)")
-    for axis, title, given in zip(figure.subplots(1, 2), titles, (shares, paper), strict=True):
-        axis.set_title(title, loc="center")
-        wedges, _ = axis.pie(
-            list(given.values()),
-            colors=[colors[k] for k in given],
-            startangle=90,
-            counterclock=False,
-            wedgeprops={"edgecolor": "white", "linewidth": 1.2},
-        )
-        for wedge, (kind, share) in zip(wedges, given.items(), strict=True):
-            wedge.set_hatch(HATCHES[kinds.index(kind) % 6])
-            angle = math.radians((wedge.theta1 + wedge.theta2) / 2)
-            axis.text(1.2 * math.cos(angle), 1.15 * math.sin(angle), f"{share:.1%}", ha="center", va="center")
-    from matplotlib.patches import Patch
-
-    patches = [
-        Patch(facecolor=colors[k], hatch=HATCHES[i % 6], edgecolor="white", label=k) for i, k in enumerate(kinds)
-    ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(3, len(kinds)), frameon=False)
 
 
 def loss(axis: Any, name: str, curve: list[list[float]], validation: list[list[float]]) -> None:

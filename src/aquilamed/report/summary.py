@@ -22,7 +22,11 @@
                     (align: per pair)
     sft             {eval_loss, first, best, best_step, rows}
     dpo             {step0_loss, before, after, pairs, measured_on}
-    composition     {counts, shares, paper} of the SFT set by kind
+    deita           {scorer, scored_by, complexity, quality, deita, grid, regressor, …}: what the stage measured
+    relevance       {relevance: {n, mean, histogram}, …} of turns
+    composition     {counts, shares, paper} of the SFT set by kind; `kinds` → {asked, available, not_diverse, taken};
+                    target, languages, paper_languages, thresholds, histograms
+    topics          {departments, no_department, diseases, no_disease} of the SFT set, before selection where that is not done
     preferences     {subjective, objective, select} → what the stages measured; select: {before, after} → kind → the audit,
                     `human` → what doctors said and how far they agree
     knowledge       [{model, task, n, shots, accuracy, stderr, chance, paper, paper_model}], percent
@@ -81,7 +85,11 @@ def summarise(run: Run) -> dict[str, Any]:
         "trainings": {s: training(run, s) for s in TRAININGS if s in artifacts},
         "sft": sft(run),
         "dpo": {k: run.metric("align", k) for k in ("step0_loss", "before", "after", "pairs", "measured_on")},
+        "deita": run.metric("instruct/deita"),
+        "relevance": run.metric("instruct/relevance"),
+        "topics": run.metric("instruct/select", "topics") or topics(run),
         "composition": {
+            **{k: run.metric("instruct/select", k) for k in _SELECT},
             "counts": run.metric("instruct/select", "composition"),
             "shares": run.metric("instruct/select", "composition_share"),
             "paper": run.metric("instruct/select", "paper_share"),
@@ -94,6 +102,16 @@ def summarise(run: Run) -> dict[str, Any]:
         "total_seconds": sum(a.manifest.get("seconds") or 0 for a in artifacts.values()),
         "versions": versions(run),
     }
+
+
+_SELECT = ("kinds", "target", "languages", "paper_languages", "thresholds", "histograms")
+
+
+def topics(run: Run) -> dict[str, Any] | None:
+    """The labels of all dialogues, where the selection is not done."""
+    told = run.metric("instruct/topics")
+    keys = ("departments", "no_department", "diseases", "no_disease")
+    return {k: told[k] for k in keys} if told else None
 
 
 def perplexity(run: Run) -> dict[str, Any]:
