@@ -99,5 +99,6 @@ def test_nothing_to_embed(tmp_path: Path) -> None:
     table = tiny_model.table(tmp_path, "instruct/relevance", tiny_model.dialogues(2).head(0))
     assert isinstance(table.kept_parts()[0], Path)
     assert pl.read_parquet(table.kept_parts()[0]).height == 0
-    ctx = tiny_model.context(tmp_path, tmp_path, {})
-    assert embed(ctx, DiversityConfig(), table.kept_parts()).shape[0] == 0
+    for embedding in ("ngrams", "model"):
+        ctx = tiny_model.context(tmp_path, tiny_model.build(tmp_path / "base"), {}, embedding)
+        assert embed(ctx, DiversityConfig(embedding=embedding), table.kept_parts()).shape[0] == 0

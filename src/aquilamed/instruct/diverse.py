@@ -181,7 +181,8 @@ def _by_model(ctx: Context, config: DiversityConfig, files: Sequence[Path], path
     body = model.base_model.to("cuda" if torch.cuda.is_available() else "cpu")
     with path.open("wb") as f, ctx.progress.track("embeddings", total=len(files), unit="part") as bar:
         for file in files:
-            rows = tokenizer(texts(file), truncation=True, max_length=config.max_tokens)["input_ids"]
+            said = texts(file)
+            rows = tokenizer(said, truncation=True, max_length=config.max_tokens)["input_ids"] if said else []
             f.write(hidden_means(body, rows).tobytes())
             bar.advance()
     return int(model.config.hidden_size)

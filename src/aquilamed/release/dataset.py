@@ -8,7 +8,7 @@ from typing import Any, Literal
 import polars as pl
 
 from aquilamed.config import Invalid
-from aquilamed.instruct.select import PAPER_SHARE
+from aquilamed.instruct.compose import PAPER_SHARE
 from aquilamed.records import read_parts, write_atomic, write_json
 from aquilamed.release import croissant, facts, figures, folder, forms
 from aquilamed.release.page import COUNTED, COUNTED_TEXT, Page

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aquilamed import __version__
-from aquilamed.instruct.select import PAPER_SHARE
+from aquilamed.instruct.compose import PAPER_SHARE
 from aquilamed.release import card, facts, forms, text
 from aquilamed.release.rights import Rights
 from aquilamed.release.tables import Written
