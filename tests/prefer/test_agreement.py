@@ -49,9 +49,10 @@ def test_raters_adjudicators_and_the_judge() -> None:
         "r": [vote("li", "tie"), vote("wang", "skip"), vote("chen", "tie")],
         "s": [vote("li", "chosen")],
     }
-    found = agreement(votes, ["head"], seed=1)
+    found = agreement(votes, ["head"], seed=1, names=True)
     assert found["raters"] == {"chen": 1, "li": 4, "wang": 2}
     assert found["skipped"] == 1
+    assert agreement(votes, ["head"], seed=1)["raters"] == {"rater 1": 1, "rater 2": 4, "rater 3": 2}
     assert [(t["raters"], t["pairs"], t["equal"]) for t in found["two"]] == [
         (["chen", "li"], 1, 1.0),
         (["li", "wang"], 2, 1.0),

@@ -64,7 +64,7 @@ def test_human_verdicts_outrank_the_judge(tmp_path: Path) -> None:
     assert content(kept["i"], "chosen") == "A doctor, today.", "the edit is not the answer called dangerous"
     human = metrics["human"]
     assert (human["pairs_judged"], human["upheld"], human["overturned"], human["edited"]) == (9, 1, 2, 2)
-    assert human["raters"] == {"li": 8, "wang": 3}
+    assert human["raters"] == {"rater 1": 8, "rater 2": 3}, "names stay out of manifests"
 
 
 def test_the_majority_decides(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from aquilamed.annotate import ASPECTS
 from aquilamed.annotate.agreement import kappa
-from aquilamed.prefer.judgements import Aspect, Vote, decide
+from aquilamed.prefer.judgements import Vote, decide
 
-_ASPECTS: tuple[Aspect, ...] = ("fluency", "relevance", "completeness", "proficiency")
 _LETTERS = ({"chosen": "A", "rejected": "B"}, {"chosen": "B", "rejected": "A"})
 
 
@@ -22,8 +22,13 @@ def chosen_is_b(seed: int, pair: str) -> bool:
     return bool(hashlib.blake2b(f"{seed}\0blind\0{pair}".encode(), digest_size=1).digest()[0] & 1)
 
 
-def agreement(votes: Mapping[str, Sequence[Vote]], adjudicators: Iterable[str], seed: int) -> dict[str, Any]:
+def agreement(
+    votes: Mapping[str, Sequence[Vote]], adjudicators: Iterable[str], seed: int, names: bool = False
+) -> dict[str, Any]:
     """Agreement of the raters, adjudicators left out, and of what was decided with the model's judge.
+
+    Args:
+        names: call raters by their names and not "rater 1", "rater 2" …: manifests, reports and cards are passed on.
 
     `raters`: verdicts by rater. `two`: for every two raters with pairs in common {raters, pairs, equal, kappa}. `fleiss_kappa`
     of the pairs that every rater judged, `alpha` of all that two judged, `aspects` the α of each aspect. `model`: {pairs,
@@ -35,11 +40,12 @@ def agreement(votes: Mapping[str, Sequence[Vote]], adjudicators: Iterable[str], 
         for pair, said in sorted(votes.items())
     }
     raters = sorted({r for said in table.values() for r in said})
+    called = {r: r if names else f"rater {n}" for n, r in enumerate(raters, 1)}
     two = []
     for a, b in itertools.combinations(raters, 2):
         both = [(said[a], said[b]) for said in table.values() if a in said and b in said]
         if both:
-            two.append({"raters": [a, b], **_two(both)})
+            two.append({"raters": [called[a], called[b]], **_two(both)})
     complete = [list(said.values()) for said in table.values() if len(said) == len(raters)]
     decided = [(p, d.verdict) for p, said in votes.items() if (d := decide(said, last_word)) and d.verdict]
     model = [(shown(v, p, seed), shown("chosen", p, seed)) for p, v in decided]
@@ -50,10 +56,10 @@ def agreement(votes: Mapping[str, Sequence[Vote]], adjudicators: Iterable[str], 
                 for pair, said in votes.items()
             ]
         )
-        for name in _ASPECTS
+        for name in ASPECTS
     }
     return {
-        "raters": {r: sum(r in said for said in table.values()) for r in raters},
+        "raters": {called[r]: sum(r in said for said in table.values()) for r in raters},
         "skipped": sum(v.verdict == "skip" for said in votes.values() for v in said),
         "two": two,
         "fleiss_kappa": fleiss_kappa(complete),

@@ -170,5 +170,5 @@ def agreement(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
     return {
         "pairs_judged": len(votes),
         "stale_verdicts": stale,
-        **measure(votes, config.adjudicators, recipe.seed),
+        **measure(votes, config.adjudicators, recipe.seed, names=True),
     }
