@@ -93,22 +93,12 @@ def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config
     started = time.perf_counter()
     model, tokenizer = loaded
     shots = config.shots if benchmark.shots is None else benchmark.shots
-    single = [q for q in questions.test if len(q.answer) == 1]
-    examples = {q.id: [e for e in questions.examples(q, shots) if e.id != q.id] for q in single}
-    docs = [
-        {
-            "id": q.id,
-            "prompt": prompt(q, examples[q.id]),
-            "choices": [f" {letter}" for letter in LETTERS[: len(q.options)]],
-            "gold": LETTERS.index(q.answer),
-        }
-        for q in single
-    ]
+    single, docs = documents(questions, shots)
     _check_length(docs, model, tokenizer, benchmark.task, shots)
-    likelihoods = _harness(model, tokenizer, benchmark.task, docs, config.batch_size) if docs else {}
+    found = likelihoods(_open(model, tokenizer, config.batch_size), benchmark.task, docs) if docs else {}
     rows = []
     for q, doc in zip(single, docs, strict=True):
-        values = likelihoods[q.id]
+        values = found[q.id]
         guess = max(range(len(values)), key=values.__getitem__)
         rows.append(
             {
@@ -127,7 +117,7 @@ def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config
         "shots": shots,
         "chance": sum(1 / len(q.options) for q in single) / len(single) if single else None,
         "unsupported": len(questions.test) - len(single),  # several right answers: not to be told by one letter
-        "shot_ids": sorted({e.id for used in examples.values() for e in used}),
+        "shot_ids": sorted({shot for d in docs for shot in d["shots"]}),
         "hashes": {"prompts": digest([d["prompt"] for d in docs]), "answers": digest([d["gold"] for d in docs])},
         "seconds": round(time.perf_counter() - started, 2),
     }
@@ -162,14 +152,41 @@ def _check_length(docs: list[dict[str, Any]], model: Any, tokenizer: Any, task: 
         )
 
 
-def _harness(
-    model: Any, tokenizer: Any, task: str, docs: list[dict[str, Any]], batch_size: int
-) -> dict[str, list[float]]:
-    """Log-likelihood of every option letter, per question id, from lm-evaluation-harness."""
+def documents(questions: Questions, shots: int) -> tuple[list[Question], list[dict[str, Any]]]:
+    """The questions with one right letter, and the harness' document of each."""
+    single = [q for q in questions.test if len(q.answer) == 1]
+    docs = []
+    for q in single:
+        examples = [e for e in questions.examples(q, shots) if e.id != q.id]
+        docs.append(
+            {
+                "id": q.id,
+                "prompt": prompt(q, examples),
+                "choices": [f" {letter}" for letter in LETTERS[: len(q.options)]],
+                "gold": LETTERS.index(q.answer),
+                "shots": [e.id for e in examples],
+            }
+        )
+    return single, docs
+
+
+def _open(model: Any, tokenizer: Any, batch_size: int) -> Any:
+    """The model as the harness sees it."""
+    from aquilamed.evaluate.shared_prefix import SharedPrefixLM
+
+    length = model.config.max_position_embeddings
+    return SharedPrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=length)
+
+
+def likelihoods(lm: Any, task: str, docs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Log-likelihood of every option letter, per question id, from lm-evaluation-harness.
+
+    Args:
+        lm: a model class of the harness.
+    """
     import datasets
     import lm_eval
     from lm_eval.api.task import ConfigurableTask
-    from lm_eval.models.huggingface import HFLM
 
     class LocalTask(ConfigurableTask):  # type: ignore[misc]
         """A harness task on questions in memory: nothing is downloaded."""
@@ -192,8 +209,6 @@ def _harness(
     )
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    length = model.config.max_position_embeddings
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=length)
     with contextlib.redirect_stderr(io.StringIO()):  # the harness draws bars that cannot be switched off
         output = lm_eval.simple_evaluate(
             model=lm,

@@ -1,0 +1,138 @@
+"""A model class for lm-evaluation-harness that computes what prompts share only once.
+
+Few-shot prompts of a subject begin with the same tokens. The key-value cache of that beginning is computed once per
+group of prompts; the rest is batched by length, and the head runs on the scored positions alone. Log-likelihoods equal those of the
+harness' own `hf` class up to rounding (`make bench-eval`).
+
+The shared beginning is found by comparing token ids: tokenising the beginning as a text of its own can give other ids.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lm_eval.models.huggingface import HFLM
+
+Request = tuple[tuple[str, str], list[int], list[int]]
+_LEAST = 32
+"""A shorter shared beginning is not worth a pass of its own (tokens)."""
+_PASS_TOKENS = 2048
+"""Tokens of one batched pass, padding included."""
+
+
+class SharedPrefixLM(HFLM):  # type: ignore[misc]
+    """`hf` with shared beginnings; causal models only."""
+
+    def _loglikelihood_tokens(
+        self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        """(log-likelihood of the continuation, whether it is the greedy one) per request, in order."""
+        rows = [tuple((context + wanted)[-(self.max_length + 1) :][:-1]) for _, context, wanted in requests]
+        unique = sorted(set(rows))
+        askers: dict[tuple[int, ...], list[int]] = {row: [] for row in unique}
+        for index, row in enumerate(rows):
+            askers[row].append(index)
+        results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        for prefix, group in groups(unique):
+            for row, values, first in self._scores(group, prefix, askers, requests):
+                for index in askers[row]:
+                    name, _, wanted = requests[index]
+                    lines = values[len(row) - len(wanted) - first :]
+                    results[index] = _judge(lines[: len(wanted)], wanted)
+                    self.cache_hook.add_partial("loglikelihood", name, results[index])
+        return results
+
+    def _scores(
+        self,
+        group: Sequence[tuple[int, ...]],
+        prefix: int,
+        askers: dict[tuple[int, ...], list[int]],
+        requests: list[Request],
+    ) -> Iterator[tuple[tuple[int, ...], Any, int]]:
+        """Per row: the row, log-probabilities behind its last positions, and the first of those positions."""
+        import torch
+
+        with torch.inference_mode():
+            # At least one position of every row must be behind the shared beginning: it is scored there.
+            needed = {row: max(len(requests[i][2]) for i in askers[row]) for row in group}
+            prefix = min([prefix, *(len(row) - needed[row] for row in group)])
+            prefix = prefix if prefix >= _LEAST else 0
+            shared = self._cache(group[0][:prefix]) if prefix else None
+            for batch in self._batches(group, prefix):
+                width = max(len(row) for row in batch) - prefix
+                ids = torch.zeros((len(batch), width), dtype=torch.long)
+                for line, row in enumerate(batch):
+                    ids[line, : len(row) - prefix] = torch.tensor(row[prefix:])
+                # Padding stands behind a row's end, where no scored position looks.
+                positions = sorted({p for row in batch for p in range(len(row) - needed[row], len(row))})
+                cache = copy.deepcopy(shared)
+                if cache is not None:
+                    cache.batch_repeat_interleave(len(batch))
+                found = self.model(
+                    input_ids=ids.to(self.device),
+                    past_key_values=cache,
+                    use_cache=cache is not None,
+                    logits_to_keep=torch.tensor(positions, device=self.device) - prefix,
+                ).logits
+                places = {position: place for place, position in enumerate(positions)}
+                for line, row in enumerate(batch):
+                    first = len(row) - needed[row]
+                    mine = [places[p] for p in range(first, len(row))]
+                    yield row, found[line, mine].float().log_softmax(-1).cpu(), first
+
+    def _cache(self, prefix: Sequence[int]) -> Any:
+        """The key-value cache of the shared beginning."""
+        import torch
+
+        ids = torch.tensor([list(prefix)], device=self.device)
+        return self.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+
+    def _batches(self, group: Sequence[tuple[int, ...]], prefix: int) -> Iterator[list[tuple[int, ...]]]:
+        """Rows of similar length; `batch_size` bounds their number, `_PASS_TOKENS` their padded size."""
+        most = self.batch_size if isinstance(self.batch_size, int) else len(group)
+        batch: list[tuple[int, ...]] = []
+        for row in sorted(group, key=lambda r: (-len(r), r)):
+            width = len(batch[0] if batch else row) - prefix
+            if batch and (len(batch) >= most or (len(batch) + 1) * width > _PASS_TOKENS):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+
+def groups(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, list[tuple[int, ...]]]]:
+    """Sorted rows cut where the shared beginning falls below half: (its length, rows). Rows alone in their group are put
+    together under length 0, so that they still share batches."""
+    found: list[tuple[int, list[tuple[int, ...]]]] = []
+    alone: list[tuple[int, ...]] = []
+    start = 0
+    while start < len(rows):
+        shared = end = 0
+        for end in range(start + 1, len(rows)):
+            common = _common(rows[end - 1], rows[end])
+            common = min(common, shared) if end > start + 1 else common
+            if common < _LEAST or 2 * common < shared:
+                break
+            shared = common
+        else:
+            end = len(rows)
+        if end - start == 1:
+            alone.append(rows[start])
+        else:
+            found.append((shared, list(rows[start:end])))
+        start = end
+    return [*found, (0, alone)] if alone else found
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    most = min(len(a), len(b))
+    return next((n for n in range(most) if a[n] != b[n]), most)
+
+
+def _judge(values: Any, wanted: list[int]) -> tuple[float, bool]:
+    import torch
+
+    target = torch.tensor(wanted)
+    total = float(values.gather(-1, target[:, None]).sum())
+    return total, bool((values.argmax(-1) == target).all())

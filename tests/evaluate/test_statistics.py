@@ -1,0 +1,43 @@
+"""Intervals and paired tests against values that can be computed by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from aquilamed.evaluate.statistics import interval, mcnemar, paired, stderr
+
+
+def test_standard_error_is_the_sample_one() -> None:
+    values = [True] * 3 + [False] * 7
+    assert stderr(values) == pytest.approx(np.std(values, ddof=1) / math.sqrt(10))
+    assert stderr([True]) is None
+    assert stderr([]) is None
+
+
+def test_the_interval_covers_the_mean_as_the_normal_one_does() -> None:
+    values = [float(n % 4 == 0) for n in range(400)]
+    low, high = interval(values) or (0, 0)
+    half = 1.96 * np.std(values) / math.sqrt(400)
+    assert low == pytest.approx(0.25 - half, abs=0.005)
+    assert high == pytest.approx(0.25 + half, abs=0.005)
+    assert interval(values) == interval(values)
+    assert interval(values, seed=1) != interval(values)
+    assert interval([1.0]) is None
+
+
+def test_mcnemar_is_the_exact_sign_test() -> None:
+    first = [True] * 9 + [False] + [True] * 20
+    second = [False] * 9 + [True] + [True] * 20
+    assert mcnemar(first, second) == pytest.approx(2 * (1 + 10) / 2**10)
+    assert mcnemar(first, first) == 1.0
+
+
+def test_a_small_difference_is_called_noise_and_a_large_one_is_not() -> None:
+    first = [False] * 50 + [True] * 50
+    better = [True] * 30 + [False] * 20 + [True] * 50
+    found = paired(first, better)
+    assert (found["difference"], found["gained"], found["lost"], found["noise"]) == (0.3, 30, 0, False)
+    assert 0.2 < found["interval"][0] < 0.3 < found["interval"][1] < 0.4
+    assert paired(first, [True, True, *first[2:]])["noise"]
+    assert paired([], [])["difference"] is None
