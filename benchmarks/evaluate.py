@@ -17,7 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aquilamed.evaluate.knowledge import documents, likelihoods
+from aquilamed.evaluate.harness import likelihoods
+from aquilamed.evaluate.prompts import Sheet, sheets
 from aquilamed.evaluate.shared_prefix import SharedPrefixLM
 from aquilamed.evaluate.tasks import BenchmarkConfig, read_questions
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
@@ -27,10 +28,10 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "benchmarks"
 PATHS = {"medqa": "medqa/phrases_no_exclude_test.jsonl", "ceval": "ceval"}
 
 
-def questions(task: str, count: int) -> list[dict[str, Any]]:
-    """3-shot documents of a benchmark for the harness."""
+def questions(task: str, count: int) -> list[Sheet]:
+    """3-shot prompts of a benchmark."""
     ctx: Any = SimpleNamespace(files=lambda pattern: find_files(pattern, DATA), seed=42)
-    return documents(read_questions(ctx, BenchmarkConfig(task=task, path=PATHS[task]), count), 3)[1]
+    return sheets(read_questions(ctx, BenchmarkConfig(task=task, path=PATHS[task]), count), 3)
 
 
 def main() -> None:
@@ -50,28 +51,28 @@ def main() -> None:
     model, tokenizer = load_model(where), load_tokenizer(where)
     docs = {task: questions(task, args.questions) for task in PATHS}
 
-    def run(kind: Any, batch: int) -> tuple[float, dict[str, list[float]]]:
+    def run(kind: Any, batch: int) -> tuple[float, list[list[float]]]:
         lm = kind(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=8192)
         start = time.process_time()
         with contextlib.redirect_stderr(io.StringIO()):
-            found = {k: v for task, d in docs.items() for k, v in likelihoods(lm, task, d).items()}
+            found = [values for task, d in docs.items() for values in likelihoods(lm, task, d)]
         return time.process_time() - start, found
 
     sides = {"ours": (SharedPrefixLM, 8), **{f"hf {b}": (HFLM, b) for b in (1, *args.batches)}}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    answers: dict[str, dict[str, list[float]]] = {}
+    answers: dict[str, list[list[float]]] = {}
     for _ in range(args.rounds):
         for name, (kind, batch) in sides.items():
             took, answers[name] = run(kind, batch)
             seconds[name].append(took)
     medians = {name: statistics.median(s) for name, s in seconds.items()}
     print(json.dumps({"cpu_seconds": {n: round(s, 2) for n, s in medians.items()}}))
-    truth = answers["hf 1"]
+    pairs = list(zip(answers["ours"], answers["hf 1"], strict=True))
     line = {
         "vs_hf_bs1": medians["hf 1"] / medians["ours"],
         "vs_hf_best": min(s for n, s in medians.items() if n != "ours") / medians["ours"],
-        "predictions_equal": all(v.index(max(v)) == truth[k].index(max(truth[k])) for k, v in answers["ours"].items()),
-        "max_ll_diff": max(abs(a - b) for k, v in answers["ours"].items() for a, b in zip(v, truth[k], strict=True)),
+        "predictions_equal": all(a.index(max(a)) == b.index(max(b)) for a, b in pairs),
+        "max_ll_diff": max(abs(x - y) for a, b in pairs for x, y in zip(a, b, strict=True)),
     }
     print(json.dumps({k: v if isinstance(v, bool) else float(f"{v:.4g}") for k, v in line.items()}))
 

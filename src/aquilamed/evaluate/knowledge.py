@@ -1,35 +1,32 @@
 """Stage evaluate/knowledge: multiple-choice accuracy through lm-evaluation-harness (paper, section 5), n-shot, offline.
 
-The prompt is ours and explicit: instruction in the benchmark's language, fixed examples of the same subject, context,
-question, options, and a cue; the model's answer is the option letter of highest log-likelihood. Every letter is one
-token, so that the harness scores a question in one forward pass.
+By log-likelihood the model's answer is the option letter that it finds most likely; by generation it is what `choices.py` reads out of
+its words, and words that name no option are counted as invalid. Questions with several right letters are always answered by generation
+and are right only when exactly the right set is named.
 """
 
-import contextlib
-import io
 import json
-import logging
-import math
 import time
 from collections import defaultdict
-from typing import Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field
 
 from aquilamed.config import Config, Invalid
+from aquilamed.evaluate import harness
+from aquilamed.evaluate.choices import parse_letters
 from aquilamed.evaluate.contestants import ModelName, contestants
+from aquilamed.evaluate.prompts import Sheet, sheets, unturned
+from aquilamed.evaluate.statistics import interval, paired, stderr
 from aquilamed.evaluate.tasks import TASKS, BenchmarkConfig, Questions, read_questions
-from aquilamed.evaluate.tasks.reading import LETTERS
-from aquilamed.models import load_model, load_tokenizer
-from aquilamed.records import Question, digest, write_json, write_part
+from aquilamed.models import chat_template, load_model, load_tokenizer, prompt_ids
+from aquilamed.records import digest, write_json, write_part
 from aquilamed.stage import Context, Result
 
-INSTRUCTION = {
-    "en": "The following are multiple-choice questions about medicine. Give the letter of the right answer.",
-    "zh": "以下是关于医学的选择题，请给出正确答案的字母。",
-}
-CUE = {"en": "Answer:", "zh": "答案："}
+Row = dict[str, Any]
 
 
 class KnowledgeConfig(Config):
@@ -41,6 +38,14 @@ class KnowledgeConfig(Config):
     """Score at most so many questions per benchmark, chosen by seeded hash; null scores all."""
     models: list[ModelName] = ["base", "pretrain", "finetune", "align"]
     """Which models to score; those that the recipe does not make are left out."""
+    mode: Literal["loglikelihood", "generate"] = "loglikelihood"
+    """The likeliest letter, or letters read out of a generated answer."""
+    chat: bool = False
+    """Put the prompt into the chat template, as a user's message; base models answer better without."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Length of a generated answer with `chat`; without, an answer is one line."""
+    turns: bool = False
+    """Ask every question once per order of its options, turned in a circle: how far does the order decide?"""
     batch_size: int = Field(default=8, ge=1)
     """Questions per forward pass."""
 
@@ -52,7 +57,9 @@ def run(ctx: Context, config: KnowledgeConfig) -> Result:
     """
     chosen = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "choice"]
     benchmarks = [(b, read_questions(ctx, b, config.limit)) for b in chosen]
-    results, rows = [], []
+    leaked = _leaked(ctx)
+    results: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name, (model_config, fingerprint) in contestants(ctx, config.models).items():
         loaded: Any = None
         for number, (benchmark, questions) in enumerate(benchmarks):
@@ -60,32 +67,20 @@ def run(ctx: Context, config: KnowledgeConfig) -> Result:
             if not kept.exists():
                 loaded = loaded or (load_model(model_config), load_tokenizer(model_config))
                 ctx.progress.say(f"  {name} on {benchmark.task}: {len(questions.test):,} questions")
-                scored = _score(loaded, benchmark, questions, config)
-                scored["result"] |= {"model": name, "model_fingerprint": fingerprint}
-                write_json(kept, scored)
+                write_json(kept, _score(loaded, benchmark, questions, config))
             part = json.loads(kept.read_text("utf-8"))
-            results.append(part["result"])
-            rows += [{"model": name, "task": benchmark.task, **row} for row in part["rows"]]
-    write_json(ctx.out / "results.json", results)
+            mine = [{"model": name, "task": benchmark.task, **row} for row in part["rows"]]
+            results.append(
+                part["result"]
+                | summary(mine, leaked.get(benchmark.task, frozenset()))
+                | {"model": name, "model_fingerprint": fingerprint}
+            )
+            rows += mine
+    comparisons = compare(rows)
+    write_json(ctx.out / "results.json", {"results": results, "comparisons": comparisons})
     if rows:
         write_part(ctx.out / "predictions" / "part-00000.parquet", pl.DataFrame(rows, infer_schema_length=None))
-    return Result({"results": results})
-
-
-def prompt(question: Question, examples: list[Question]) -> str:
-    """The text before the answer letter."""
-    blocks = [INSTRUCTION[question.lang if question.lang in INSTRUCTION else "en"]]
-    blocks += [f"{_block(e)} {e.answer}" for e in examples]
-    blocks.append(_block(question))
-    return "\n\n".join(blocks)
-
-
-def _block(question: Question) -> str:
-    lines = [question.context] if question.context else []
-    lines.append(question.question)
-    lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False)]
-    lines.append(CUE[question.lang if question.lang in CUE else "en"])
-    return "\n".join(lines)
+    return Result({"results": results, "comparisons": comparisons})
 
 
 def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config: KnowledgeConfig) -> dict[str, Any]:
@@ -93,131 +88,165 @@ def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config
     started = time.perf_counter()
     model, tokenizer = loaded
     shots = config.shots if benchmark.shots is None else benchmark.shots
-    single, docs = documents(questions, shots)
-    _check_length(docs, model, tokenizer, benchmark.task, shots)
-    found = likelihoods(_open(model, tokenizer, config.batch_size), benchmark.task, docs) if docs else {}
+    asked = sheets(questions, shots)
+    _check_length(asked, loaded, benchmark.task, shots, config.chat)
+    lm = harness.open_model(model, tokenizer, config.batch_size)
+    rows = _answers(lm, benchmark.task, asked, config)
+    if config.turns:
+        most = max((len(q.options) for q in questions.test), default=0)
+        for turn in range(1, most):
+            again = [s for s in sheets(questions, shots, turn) if turn < len(s.question.options)]
+            found = {r["id"]: r for r in _answers(lm, benchmark.task, again, config)}
+            for row in rows:
+                if other := found.get(row["id"]):
+                    row["turned"].append(_original(other["prediction"], len(other["options"]), turn))
+    template = chat_template() if config.chat else ""
+    hashes = {
+        "prompts": digest([s.prompt for s in asked]),
+        "answers": digest([s.question.answer for s in asked]),
+        "template": digest(template),
+        "task": digest(Path(TASKS[benchmark.task].read.__code__.co_filename).read_text("utf-8")),
+    }
+    result = {
+        "task": benchmark.task,
+        "lang": TASKS[benchmark.task].lang,
+        "mode": config.mode,
+        "chat": config.chat,
+        "shots": shots,
+        "chance": sum(_chance(s) for s in asked) / len(asked) if asked else None,
+        "shot_ids": sorted({shot for s in asked for shot in s.shots}),
+        "hashes": hashes,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    for row in rows:
+        del row["options"]
+    return {"result": result, "rows": rows}
+
+
+def _answers(lm: Any, task: str, asked: list[Sheet], config: KnowledgeConfig) -> list[Row]:
+    """A row per question: what the model answers, None where its words name no option."""
+    scored = [s for s in asked if len(s.question.answer) == 1 and config.mode == "loglikelihood"]
+    values = dict(
+        zip((s.question.id for s in scored), harness.likelihoods(lm, task, scored, config.chat), strict=True)
+    )
+    worded = [s for s in asked if s.question.id not in values]
+    most = config.max_new_tokens if config.chat else harness.ANSWER_TOKENS
+    texts = dict(
+        zip((s.question.id for s in worded), harness.generations(lm, task, worded, config.chat, most), strict=True)
+    )
     rows = []
-    for q, doc in zip(single, docs, strict=True):
-        values = found[q.id]
-        guess = max(range(len(values)), key=values.__getitem__)
+    for sheet in asked:
+        q = sheet.question
+        if q.id in values:
+            best = max(range(len(values[q.id])), key=values[q.id].__getitem__)
+            prediction: str | None = sheet.letters[best]
+        else:
+            prediction = parse_letters(texts[q.id], len(q.options), several=len(q.answer) > 1)
         rows.append(
             {
                 "id": q.id,
                 "origin": q.origin,
                 "subject": q.subject,
                 "answer": q.answer,
-                "prediction": LETTERS[guess],
-                "correct": guess == doc["gold"],
-                "loglikelihoods": values,
+                "prediction": prediction,
+                "correct": prediction == q.answer,
+                "loglikelihoods": values.get(q.id),
+                "text": texts.get(q.id),
+                "turned": [],
+                "options": q.options,
             }
         )
-    result = _summary(rows) | {
-        "task": benchmark.task,
-        "lang": TASKS[benchmark.task].lang,
-        "shots": shots,
-        "chance": sum(1 / len(q.options) for q in single) / len(single) if single else None,
-        "unsupported": len(questions.test) - len(single),  # several right answers: not to be told by one letter
-        "shot_ids": sorted({shot for d in docs for shot in d["shots"]}),
-        "hashes": {"prompts": digest([d["prompt"] for d in docs]), "answers": digest([d["gold"] for d in docs])},
-        "seconds": round(time.perf_counter() - started, 2),
-    }
-    return {"result": result, "rows": rows}
+    return rows
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """n, accuracy, its standard error, and accuracy per subject; accuracy is None without questions."""
-    n = len(rows)
-    if not n:
-        return {"n": 0, "accuracy": None, "stderr": None, "subjects": {}}
-    accuracy = sum(r["correct"] for r in rows) / n
+def _chance(sheet: Sheet) -> float:
+    """What guessing gives: one option, or one of the sets of two and more options."""
+    n = len(sheet.question.options)
+    return 1 / n if len(sheet.question.answer) == 1 else 1 / (2**n - n - 1)
+
+
+def _original(prediction: str | None, count: int, turn: int) -> str | None:
+    """An answer's letters in the original order of the options."""
+    return None if prediction is None else "".join(sorted(unturned(letter, count, turn) for letter in prediction))
+
+
+def summary(rows: list[Row], leaked: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What a model's rows on one benchmark say; accuracies are None without questions.
+
+    Returns `n`, `accuracy`, `stderr`, `interval` (95 %, bootstrap), `invalid` (answers that name no option), `subjects`,
+    `leaked` and `clean` (accuracy on questions that a training set holds, and on the others), and `turned` when the
+    options were turned: `accuracy` over all orders, `per_order`, and `flipped`, the share of questions whose answer changes.
+    """
+    correct = [bool(r["correct"]) for r in rows]
     subjects: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
-        subjects[row["subject"]].append(row["correct"])
+        subjects[row["subject"]].append(bool(row["correct"]))
+    found = {
+        **_accuracy(correct),
+        "invalid": sum(r["prediction"] is None for r in rows),
+        "several": sum(len(r["answer"]) > 1 for r in rows),
+        "subjects": {s: _accuracy(v) for s, v in sorted(subjects.items()) if s},
+        "leaked": _accuracy([bool(r["correct"]) for r in rows if r["id"] in leaked]),
+        "clean": _accuracy([bool(r["correct"]) for r in rows if r["id"] not in leaked]),
+    }
+    if any(r["turned"] for r in rows):
+        found["turned"] = _turned(rows)
+    return found
+
+
+def _accuracy(correct: list[bool]) -> dict[str, Any]:
+    n = len(correct)
+    accuracy = sum(correct) / n if n else None
+    return {"n": n, "accuracy": accuracy, "stderr": stderr(correct), "interval": interval([float(c) for c in correct])}
+
+
+def _turned(rows: list[Row]) -> dict[str, Any]:
+    answers = [[r["prediction"], *r["turned"]] for r in rows]
+    orders = max(map(len, answers))
+    per_order = []
+    for order in range(orders):
+        asked = [(a[order], r["answer"]) for a, r in zip(answers, rows, strict=True) if order < len(a)]
+        per_order.append(sum(said == right for said, right in asked) / len(asked))
+    right = [said == r["answer"] for a, r in zip(answers, rows, strict=True) for said in a]
     return {
-        "n": n,
-        "accuracy": accuracy,
-        "stderr": math.sqrt(accuracy * (1 - accuracy) / (n - 1)) if n > 1 else None,
-        "subjects": {s: {"n": len(v), "accuracy": sum(v) / len(v)} for s, v in sorted(subjects.items()) if s},
+        "accuracy": sum(right) / len(right),
+        "per_order": per_order,
+        "flipped": sum(len(set(a)) > 1 for a in answers) / len(answers),
     }
 
 
-def _check_length(docs: list[dict[str, Any]], model: Any, tokenizer: Any, task: str, shots: int) -> None:
+def compare(rows: list[Row]) -> list[dict[str, Any]]:
+    """Each model against the one before it on the same questions (see `statistics.paired`), per benchmark."""
+    answers: dict[str, dict[str, dict[str, bool]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        answers[row["task"]][row["model"]][row["id"]] = bool(row["correct"])
+    found = []
+    for task, models in answers.items():
+        for first, second in pairwise(models):
+            ids = [i for i in models[first] if i in models[second]]
+            result = paired([models[first][i] for i in ids], [models[second][i] for i in ids])
+            found.append({"task": task, "model": second, "against": first, **result})
+    return found
+
+
+def _leaked(ctx: Context) -> dict[str, frozenset[str]]:
+    """Benchmark → ids of the questions that evaluate/contamination found in a training set."""
+    if "evaluate/contamination" not in ctx.inputs:
+        return {}
+    table = json.loads((ctx.inputs["evaluate/contamination"].path / "leaked.json").read_text("utf-8"))
+    return {task: frozenset(ids) for task, ids in table.items()}
+
+
+def _check_length(asked: list[Sheet], loaded: Any, task: str, shots: int, chat: bool) -> None:
+    model, tokenizer = loaded
     limit = model.config.max_position_embeddings
-    lengths = [len(ids) for ids in tokenizer([d["prompt"] for d in docs])["input_ids"]] if docs else []
+    if chat:
+        lengths = [len(prompt_ids(tokenizer, [{"role": "user", "content": s.prompt}])) for s in asked]
+    else:
+        lengths = [len(ids) for ids in tokenizer([s.prompt for s in asked])["input_ids"]] if asked else []
     over = sum(length + 1 > limit for length in lengths)
     if over:
         raise Invalid(
-            f"{task}: {over} of {len(docs)} prompts are longer than the model's context of {limit} tokens "
+            f"{task}: {over} of {len(asked)} prompts are longer than the model's context of {limit} tokens "
             f"(longest {max(lengths)}) at {shots} shots; set evaluate.benchmarks[].shots lower"
         )
-
-
-def documents(questions: Questions, shots: int) -> tuple[list[Question], list[dict[str, Any]]]:
-    """The questions with one right letter, and the harness' document of each."""
-    single = [q for q in questions.test if len(q.answer) == 1]
-    docs = []
-    for q in single:
-        examples = [e for e in questions.examples(q, shots) if e.id != q.id]
-        docs.append(
-            {
-                "id": q.id,
-                "prompt": prompt(q, examples),
-                "choices": [f" {letter}" for letter in LETTERS[: len(q.options)]],
-                "gold": LETTERS.index(q.answer),
-                "shots": [e.id for e in examples],
-            }
-        )
-    return single, docs
-
-
-def _open(model: Any, tokenizer: Any, batch_size: int) -> Any:
-    """The model as the harness sees it."""
-    from aquilamed.evaluate.shared_prefix import SharedPrefixLM
-
-    length = model.config.max_position_embeddings
-    return SharedPrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=length)
-
-
-def likelihoods(lm: Any, task: str, docs: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Log-likelihood of every option letter, per question id, from lm-evaluation-harness.
-
-    Args:
-        lm: a model class of the harness.
-    """
-    import datasets
-    import lm_eval
-    from lm_eval.api.task import ConfigurableTask
-
-    class LocalTask(ConfigurableTask):  # type: ignore[misc]
-        """A harness task on questions in memory: nothing is downloaded."""
-
-        def download(self, dataset_kwargs: Any = None, **kwargs: Any) -> None:
-            self.dataset = datasets.DatasetDict({"test": datasets.Dataset.from_list(docs)})
-
-    harness_task = LocalTask(
-        config={
-            "task": f"aquilamed_{task}",
-            "output_type": "multiple_choice",
-            "test_split": "test",
-            "doc_to_text": "prompt",
-            "doc_to_choice": "choices",
-            "doc_to_target": "gold",
-            "target_delimiter": "",
-            "num_fewshot": 0,  # the examples are in the prompt: fixed, and named in the result
-            "metadata": {"version": 1},
-        }
-    )
-
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    with contextlib.redirect_stderr(io.StringIO()):  # the harness draws bars that cannot be switched off
-        output = lm_eval.simple_evaluate(
-            model=lm,
-            tasks=[harness_task],
-            bootstrap_iters=0,
-            log_samples=True,
-            random_seed=0,
-            numpy_random_seed=0,
-            torch_random_seed=0,
-        )
-    (samples,) = output["samples"].values()
-    return {s["doc"]["id"]: [float(r[0]) for r in s["filtered_resps"]] for s in samples}

@@ -93,11 +93,14 @@ class Questions:
     shots: list[Question]
 
     def examples(self, question: Question, count: int) -> list[Question]:
-        """The first `count` fixed examples of the question's subject, else of the benchmark in the question's language."""
-        same = [s for s in self.shots if s.subject == question.subject] or [
-            s for s in self.shots if s.lang == question.lang
-        ]
-        return (same or self.shots)[:count]
+        """The first `count` fixed examples of the question's subject, else of the benchmark in the question's language.
+
+        Questions with several right letters get examples with several, where there are any.
+        """
+        several = len(question.answer) > 1
+        shots = [s for s in self.shots if (len(s.answer) > 1) == several] or self.shots
+        same = [s for s in shots if s.subject == question.subject] or [s for s in shots if s.lang == question.lang]
+        return (same or shots)[:count]
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,9 @@ def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None =
     test = sorted((q for q in questions if q.split == "test"), key=lambda q: by_hash(q.id, ctx.seed))
     if not shots:
         for lang in sorted({q.lang for q in test}):
-            shots += [q for q in test if q.lang == lang and len(q.answer) == 1][:RESERVED]
+            for several in (False, True):
+                alike = [q for q in test if q.lang == lang and (len(q.answer) > 1) == several]
+                shots += alike[:RESERVED] if len(alike) > RESERVED or not several else []
         reserved = {q.id for q in shots}
         test = [q for q in test if q.id not in reserved]
     most = benchmark.limit if benchmark.limit is not None else limit
