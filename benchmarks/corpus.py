@@ -299,7 +299,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=float, default=12, help="MB of text for each stage's comparison")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sizes", type=float, nargs="+", default=[64, 128, 256, 512], help="MB of the whole runs; the peer runs the first")
+    parser.add_argument(
+        "--sizes",
+        type=float,
+        nargs="+",
+        default=[64, 128, 256, 512],
+        help="MB of the whole runs; the peer runs the first",
+    )
     parser.add_argument("--stages", nargs="*", default=list(STAGES), help="stages to compare")
     parser.add_argument("--no-whole", action="store_true")
     parser.add_argument("--no-peer", action="store_true", help="whole runs of ours only")

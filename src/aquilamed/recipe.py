@@ -23,6 +23,7 @@ from aquilamed.corpus.pii import PiiConfig
 from aquilamed.corpus.quality import QualityConfig, QualityLabelsConfig
 from aquilamed.corpus.rules import RulesConfig
 from aquilamed.corpus.toxicity import ToxicityConfig
+from aquilamed.evaluate.contamination import ContaminationConfig
 from aquilamed.evaluate.knowledge import KnowledgeConfig
 from aquilamed.evaluate.multiturn import MultiturnConfig
 from aquilamed.evaluate.pairwise import PairwiseConfig
@@ -140,6 +141,8 @@ class Evaluate(Config):
 
     benchmarks: list[BenchmarkConfig] = []
     """The benchmarks, multiple choice and dialogue; the corpus, SFT and preference sets are decontaminated against all."""
+    contamination: ContaminationConfig | None = ContaminationConfig()
+    """Questions that the training sets still hold, told apart in the scores; null skips it."""
     knowledge: KnowledgeConfig | None = KnowledgeConfig()
     """Multiple-choice accuracy; null skips it."""
     pairwise: PairwiseConfig | None = PairwiseConfig()

@@ -18,7 +18,7 @@ from aquilamed.corpus import (
     rules,
     toxicity,
 )
-from aquilamed.evaluate import knowledge, multiturn, pairwise
+from aquilamed.evaluate import contamination, knowledge, multiturn, pairwise
 from aquilamed.instruct import clean, deita, relevance, safety, select, topics
 from aquilamed.prefer import decontaminate as prefer_decontaminate
 from aquilamed.prefer import objective, subjective
@@ -141,9 +141,18 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage("align", align.run, ("prefer/select",), optional=("finetune",), records=False, uses=("base_model",)),
     Stage(
+        "evaluate/contamination",
+        contamination.run,
+        optional=tuple(contamination.TRAINED_ON),
+        any_of=tuple(contamination.TRAINED_ON),
+        records=False,
+        uses=("evaluate.benchmarks",),
+        files=_benchmark_paths,
+    ),
+    Stage(
         "evaluate/knowledge",
         knowledge.run,
-        optional=MODELS,
+        optional=(*MODELS, "evaluate/contamination"),
         records=False,
         uses=("base_model", "evaluate.benchmarks"),
         files=_benchmark_paths,

@@ -78,10 +78,24 @@ def test_what_is_not_said_is_nothing(text: str) -> None:
     assert parse_letters(text, 5) is None
 
 
-TEMPLATES = ["答案是{}", "答案：{}。", "故选{}", "The answer is {}.", "Answer: {}", "({})", "{}", "正确答案为（{}）", "**{}**"]
+TEMPLATES = [
+    "答案是{}",
+    "答案：{}。",
+    "故选{}",
+    "The answer is {}.",
+    "Answer: {}",
+    "({})",
+    "{}",
+    "正确答案为（{}）",
+    "**{}**",
+]
 
 
-@given(st.sampled_from(TEMPLATES), st.sets(st.sampled_from("ABCDE"), min_size=1), st.sampled_from(["", "、", ",", ", ", " "]))
+@given(
+    st.sampled_from(TEMPLATES),
+    st.sets(st.sampled_from("ABCDE"), min_size=1),
+    st.sampled_from(["", "、", ",", ", ", " "]),
+)
 def test_every_wording_gives_back_its_letters(template: str, letters: set[str], between: str) -> None:
     said = "".join(sorted(letters))
     assert parse_letters(template.format(between.join(said)), 5, several=True) == said

@@ -109,8 +109,9 @@ def test_averages_leave_unscored_rounds_out() -> None:
 
 
 def test_the_papers_numbers_stand_beside_ours() -> None:
-    result = {"model": "base", "task": "medqa", "n": 100, "shots": 3, "accuracy": 0.25, "stderr": 0.04, "chance": 0.25}
-    empty = {"model": "align", "task": "exam", "n": 0, "shots": 3, "accuracy": None, "stderr": None, "chance": None}
+    common = {"shots": 3, "interval": None, "invalid": 0, "leaked": {"n": 0}, "clean": {"n": 0}}
+    result = {"model": "base", "task": "medqa", "n": 100, "accuracy": 0.25, "stderr": 0.04, "chance": 0.25, **common}
+    empty = {"model": "align", "task": "exam", "n": 0, "accuracy": None, "stderr": None, "chance": None, **common}
     one, two = parity.beside([result, empty])
     assert (one["accuracy"], one["paper"], one["paper_model"]) == (25.0, 38.65, "Aquila")
     assert (two["accuracy"], two["paper"]) == (None, None)

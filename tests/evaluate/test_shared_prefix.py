@@ -1,7 +1,6 @@
 """The shared-beginning model class gives the harness' own log-likelihoods."""
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -59,10 +59,27 @@ METRICS: dict[str, dict[str, Any]] = {
                 "shots": 3,
                 "accuracy": 0.4375,
                 "stderr": 0.0521,
+                "interval": [0.31, 0.56],
                 "chance": 0.25,
+                "invalid": 2,
+                "leaked": {"n": 11, "accuracy": 0.9},
+                "clean": {"n": 50, "accuracy": 0.34},
+                "turned": {"accuracy": 0.4, "per_order": [0.4375, 0.36], "flipped": 0.31},
             },
-            {"model": "base", "task": "cmb", "n": 0, "shots": 3, "accuracy": None, "stderr": None, "chance": None},
-        ]
+            {"model": "base", "task": "cmb", "n": 0, "shots": 3, "accuracy": None, "stderr": None, "chance": None}
+            | {"interval": None, "invalid": 0, "leaked": {"n": 0}, "clean": {"n": 0}},
+        ],
+        "comparisons": [
+            {
+                "task": "mmlu",
+                "model": "align",
+                "against": "base",
+                "n": 61,
+                "difference": 0.0164,
+                "interval": [-0.08, 0.11],
+            }
+            | {"gained": 4, "lost": 3, "p": 1.0, "noise": True}
+        ],
     },
     "evaluate/pairwise": {
         "judge": {"kind": "offline", "name": "rules", "rubrics": {"compare": "r"}},
@@ -177,6 +194,7 @@ def test_numbers_come_from_the_manifests(tmp_path: Path) -> None:
             "3f9a1c77",
             "unsupported 3",
         ),
+        *("31.0 to 56.0", "90.0 % (n = 11)", "34.0 % (n = 50)", "+1.6", "-8.0 to +11.0", "noise", "31.0 %"),
         *("76 / 17.8 / 6.2", "9.9.9", "1:15", "two rule-based raters, not from an LLM", "Not a medical device"),
     ):
         assert shown in text, shown

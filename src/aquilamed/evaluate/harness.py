@@ -57,9 +57,7 @@ def generations(
     return [str(responses[0]) for responses in _evaluate(lm, task, docs, settings, chat)]
 
 
-def _evaluate(
-    lm: Any, task: str, docs: list[dict[str, Any]], settings: dict[str, Any], chat: bool
-) -> list[list[Any]]:
+def _evaluate(lm: Any, task: str, docs: list[dict[str, Any]], settings: dict[str, Any], chat: bool) -> list[list[Any]]:
     """The harness' responses per document, in order."""
     import datasets
     import lm_eval

@@ -126,9 +126,7 @@ def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config
 def _answers(lm: Any, task: str, asked: list[Sheet], config: KnowledgeConfig) -> list[Row]:
     """A row per question: what the model answers, None where its words name no option."""
     scored = [s for s in asked if len(s.question.answer) == 1 and config.mode == "loglikelihood"]
-    values = dict(
-        zip((s.question.id for s in scored), harness.likelihoods(lm, task, scored, config.chat), strict=True)
-    )
+    values = dict(zip((s.question.id for s in scored), harness.likelihoods(lm, task, scored, config.chat), strict=True))
     worded = [s for s in asked if s.question.id not in values]
     most = config.max_new_tokens if config.chat else harness.ANSWER_TOKENS
     texts = dict(

@@ -42,7 +42,12 @@ def beside(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "shots": r["shots"],
                 "accuracy": percent,
                 "stderr": None if r["stderr"] is None else 100 * r["stderr"],
+                "interval": None if r["interval"] is None else [100 * v for v in r["interval"]],
                 "chance": None if r["chance"] is None else 100 * r["chance"],
+                "invalid": r["invalid"],
+                "leaked": r["leaked"],
+                "clean": r["clean"],
+                "turned": r.get("turned"),
                 "paper": KNOWLEDGE.get(r["model"], {}).get(r["task"]),
                 "paper_model": NAMES.get(r["model"]),
             }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from aquilamed.evaluate.parity import PAIRWISE
-from aquilamed.report.cells import ABSENT, Table, accuracy, arrow, count, get, number, percent, spans
+from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, percent, spans
 from aquilamed.report.gather import Run, printable
 
 PERPLEXITY = (
@@ -116,20 +116,3 @@ def multiturn(s: dict[str, Any]) -> list[Table]:
             rows.append([model, str(r["round"]), *aspects, count(r["n"]), count(r["unscored"])])
     headers = ["Model", "Round", *(a.capitalize() for a in ASPECTS), "Scored", "Unscored"]
     return [Table(headers, rows, 2, "Means on a scale from 1 to 5")] if rows else []
-
-
-def knowledge(s: dict[str, Any]) -> list[Table]:
-    """Accuracy of every model on every benchmark beside the paper's."""
-    rows = [
-        [
-            r["model"],
-            r["task"],
-            accuracy(r),
-            count(r["shots"]),
-            percent(None if r["chance"] is None else r["chance"] / 100),
-            "none" if r["paper"] is None else f"{r['paper']:.2f} % ({r['paper_model']})",
-        ]
-        for r in s["knowledge"]
-    ]
-    headers = ["Model", "Benchmark", "Accuracy ± standard error", "Shots", "Chance", "The paper's model"]
-    return [Table(headers, rows or [[ABSENT, *[""] * 5]], 2)]

@@ -14,6 +14,7 @@ from aquilamed.report import run_sections as whole
 from aquilamed.report import selection_sections as selection
 from aquilamed.report.cells import Table, count
 from aquilamed.report.gather import Run, examples, printable
+from aquilamed.report.knowledge_sections import knowledge
 
 HERE = Path(__file__).parent
 
@@ -96,7 +97,7 @@ def _sections(run: Run, s: dict[str, Any], figures: dict[str, str]) -> list[Sect
         Section("Supervised fine-tuning and DPO", [], [*models.sft(s), *models.dpo(s)]),
         Section("Answers judged in pairs", models.judge_text(run, "evaluate/pairwise"), models.pairwise(s), "pairwise"),
         Section("Multi-turn dialogues", models.judge_text(run, "evaluate/multiturn"), models.multiturn(s), "rounds"),
-        Section("Knowledge", [NOTE], models.knowledge(s), "knowledge"),
+        Section("Knowledge", [NOTE], knowledge(s), "knowledge"),
         Section("Annotator", whole.annotator_text(s), whole.annotator(s)),
         Section("Time", [f"All finished stages took {duration(s['total_seconds'])} in all."], whole.times(s)),
         Section("Provenance", [whole.PROVENANCE], whole.provenance(run, s)),

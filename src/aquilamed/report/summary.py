@@ -29,7 +29,9 @@
     topics          {departments, no_department, diseases, no_disease} of the SFT set, before selection where that is not done
     preferences     {subjective, objective, select} → what the stages measured; select: {before, after} → kind → the audit,
                     `human` → what doctors said and how far they agree
-    knowledge       [{model, task, n, shots, accuracy, stderr, chance, paper, paper_model}], percent
+    knowledge       [{model, task, n, shots, accuracy, stderr, interval, chance, invalid, paper, paper_model}], percent; `leaked`
+                    and `clean` ({n, accuracy, …}) and `turned` as evaluate/knowledge gives them, shares
+    knowledge_comparisons  [{task, model, against, n, difference, interval, gained, lost, p, noise}], shares
     pairwise        [{model, against, benchmark, n, win, tie, loss, unscored, aspects}]; aspects: aspect → {win, tie, loss}
     multiturn       {judge, history, models}: 1 to 5 per aspect and round
     annotations     [{stage, kind, name, calls, cached, errors, tokens_in, tokens_out, cost}]
@@ -96,6 +98,7 @@ def summarise(run: Run) -> dict[str, Any]:
         },
         "preferences": {k: run.metric(f"prefer/{k}") for k in ("subjective", "objective", "select")},
         "knowledge": beside(run.metric("evaluate/knowledge", "results") or []),
+        "knowledge_comparisons": run.metric("evaluate/knowledge", "comparisons") or [],
         "pairwise": run.metric("evaluate/pairwise", "comparisons") or [],
         "multiturn": run.metric("evaluate/multiturn") or {},
         "annotations": annotations(run),
