@@ -22,9 +22,9 @@ from aquilamed.records import Dialogue, Message
 from aquilamed.sources.dialogues import to_dialogue
 from aquilamed.sources.documents import to_document
 from aquilamed.sources.files import read_records
-from aquilamed.sources.ingest import Source
 from aquilamed.sources.lines import COMPRESSION
 from aquilamed.sources.raw import Misfit, RawRecord
+from aquilamed.sources.source import Source
 from aquilamed.stage import find_files
 from aquilamed.stages import BY_NAME
 

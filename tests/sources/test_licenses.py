@@ -11,7 +11,7 @@ from aquilamed.config import Invalid
 from aquilamed.progress import Progress
 from aquilamed.recipe import Recipe, load_recipe, save_recipe
 from aquilamed.records import read_parts
-from aquilamed.sources.licenses import KNOWN, find_license, license_table, may_pass_on
+from aquilamed.sources.licenses import KNOWN, find_license, license_table
 from aquilamed.workspace import Workspace
 
 
@@ -38,14 +38,6 @@ def test_names_are_found_as_people_write_them() -> None:
     assert find_license("a neighbour said yes").redistribute is None
     assert find_license("").redistribute is None
     assert len({k.name.lower() for k in KNOWN}) == len(KNOWN)
-
-
-def test_what_is_unknown_may_not_be_passed_on() -> None:
-    assert not may_pass_on("a neighbour said yes", {})
-    assert not may_pass_on("unknown", {})
-    assert may_pass_on("MIT", {})
-    # The recipe's own word counts before the table's.
-    assert not may_pass_on("MIT", {"MIT": find_license("MIT").model_copy(update={"redistribute": False})})
 
 
 def test_a_recipe_describes_a_licence_and_saves_it(tmp_path: Path) -> None:

@@ -136,11 +136,6 @@ def license_table(recipe: "Recipe") -> dict[str, License]:
     return of_sources(source for section in sections if section for source in section.sources)
 
 
-def may_pass_on(name: str, table: Mapping[str, License]) -> bool:
-    """Whether a record whose `license` is `name` may be passed on; a name outside the table counts by our own table."""
-    return (table.get(name) or find_license(name)).redistribute is True
-
-
 def stated(table: Mapping[str, License]) -> dict[str, dict[str, Any]]:
     """The table for a manifest: name → url, redistribute and note."""
     return {name: one.model_dump(exclude={"name"}) for name, one in table.items()}
