@@ -21,7 +21,7 @@ class Hub:
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     commit: str = COMMIT
     large: set[str] = field(default_factory=set)
-    """Files stored by Git LFS: their SHA-256 is stated instead of git's hash."""
+    """Files stored by Git LFS: their SHA-256 is stated instead of git's hash, and they come from another host."""
     sent: dict[str, bytes] = field(default_factory=dict)
     """What is sent instead of a file's content."""
     break_at: dict[str, int] = field(default_factory=dict)
@@ -59,13 +59,27 @@ def serving(hub: Hub) -> Iterator[Hub]:
             hub.requests.append((self.command, path, self.headers.get("Range"), self.headers.get("Authorization")))
             if match := re.fullmatch(r"/api/(?:models/|(datasets/))([^/]+/[^/]+)(?:/revision/(.+))?", path):
                 return self._info((match[1] or "") + match[2], match[3])
+            if match := re.fullmatch(r"/cdn/(datasets/[^/]+/[^/]+|[^/]+/[^/]+)/-/(.+)", path):
+                return self._file(match[1], match[2], body)
             if match := re.fullmatch(r"/(datasets/[^/]+/[^/]+|[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                if match[3] in hub.large and match[3] in hub.repos.get(match[1], {}):
+                    return self._elsewhere(match[1], match[3])
                 return self._file(match[1], match[3], body)
             return self._error(404, "EntryNotFound")
 
         def _error(self, status: int, code: str) -> None:
             self.send_response(status)
             self.send_header("X-Error-Code", code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def _elsewhere(self, repo: str, name: str) -> None:
+            stated = hub.described(name, hub.repos[repo][name])
+            self.send_response(302)
+            self.send_header("Location", f"{hub.url.replace('127.0.0.1', 'localhost')}/cdn/{repo}/-/{name}")
+            self.send_header("X-Linked-Etag", f'"{stated["lfs"]["sha256"]}"')
+            self.send_header("X-Linked-Size", str(stated["size"]))
+            self.send_header("X-Repo-Commit", hub.commit)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -66,7 +66,7 @@ def _download(repo: Repo, wanted: dict[str, Callable[[str], bool]], home: Path, 
         chosen |= {name: files[name] for name in known["files"] if name in files}
         if bad := [name for name in chosen if not safe_name(name)]:
             raise StageFailed(
-                f"{repo}: the hub lists the file {bad[0]!r}, which would leave its folder; nothing was fetched"
+                f"{repo}: the hub lists the file {bad[0]!r}, which would leave its folder or stand for one of ours; nothing was fetched"
             )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".commit").write_text(str(info.sha), encoding="utf-8")
