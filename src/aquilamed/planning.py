@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from aquilamed.hub import CHECKSUMS
 from aquilamed.models import home
 from aquilamed.pipeline import versions
 from aquilamed.recipe import Recipe
@@ -35,9 +36,9 @@ def estimates(recipe: Recipe) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Versions, cores, memory, disk, accelerators, and fetched models."""
+    """Versions, cores, memory, disk, accelerators, and fetched models and repositories."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    models = home() / "models"
+    models, hub = home() / "models", home() / "hub"
     found: dict[str, Any] = {
         **versions(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -45,6 +46,8 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(memory, 1),
         "free_disk_gb": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "models": ", ".join(sorted(p.name for p in models.iterdir())) if models.is_dir() else "none fetched",
+        "hub": ", ".join(sorted(p.parent.relative_to(hub).as_posix() for p in hub.glob(f"*/*/{CHECKSUMS}")))
+        or "none fetched",
     }
     import torch
 

@@ -13,6 +13,7 @@ PROVENANCE = "A fingerprint hashes a stage's code, its settings, the seed, its i
 def headline(s: dict[str, Any]) -> Table:
     """The run in a dozen lines."""
     stages, p, dpo = s["stages"], s["perplexity"], s["dpo"]
+    pairs = ["prefer/subjective", "prefer/objective", *(n for n in ("sources/preferences",) if n in stages)]
     rows = [
         [
             "Documents: in files → after rules → domain, best quality",
@@ -35,8 +36,8 @@ def headline(s: dict[str, Any]) -> Table:
             ),
         ],
         [
-            "Preference pairs: subjective / objective",
-            " / ".join(count(get(stages, f"prefer/{k}", "records_kept")) for k in ("subjective", "objective")),
+            "Preference pairs: " + " / ".join(n.split("/")[1].replace("preferences", "published") for n in pairs),
+            " / ".join(count(get(stages, n, "records_kept")) for n in pairs),
         ],
     ]
     for lang, name in (("zh", "Chinese"), ("en", "English")):
