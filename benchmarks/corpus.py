@@ -70,7 +70,8 @@ def frames(texts: list[str], rows: int = 2000) -> Iterator[Any]:
 
     for at in range(0, len(texts), rows):
         part = texts[at : at + rows]
-        yield pl.DataFrame({"id": [f"{n:016x}" for n in range(at, at + len(part))], "text": part})
+        ids = [f"{n:016x}" for n in range(at, at + len(part))]
+        yield pl.DataFrame({"id": ids, "source": "bench", "text": part})
 
 
 def rules_ours(texts: list[str], folder: Path) -> tuple[float, Any]:
