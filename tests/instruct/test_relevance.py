@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tiny_model
-from aquilamed.instruct.relevance import RelevanceConfig, relevance, run, turn_tokens
+from aquilamed.instruct.relevance import RelevanceConfig, Tokens, relevance, run, turn_tokens
 from aquilamed.instruct.rounds import Round
 from aquilamed.losses import can_pack
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
@@ -37,12 +37,13 @@ def real():
     return load_model(config), load_tokenizer(config)
 
 
-def mean_nll(model, history: list[int], turn: list[int]) -> float:
-    """-(1/N) Σ log P(w_ij | H, w_i<j) over the turn's tokens behind its opening mark, by one plain pass."""
+def mean_nll(model, history: list[int], turn: Tokens) -> float:
+    """-(1/N) Σ log P(w_ij | H, w_i<j) over what is said in the turn, by one plain pass."""
+    row = [*history, *turn.ids]
     with torch.no_grad():
-        logs = torch.log_softmax(model(torch.tensor([history + turn])).logits[0].double(), -1)
-    places = range(len(history) + 1, len(history) + len(turn))
-    return -sum(float(logs[p - 1, (history + turn)[p]]) for p in places) / len(places)
+        logs = torch.log_softmax(model(torch.tensor([row])).logits[0].double(), -1)
+    places = [len(history) + place for place in turn.words]
+    return -sum(float(logs[p - 1, row[p]]) for p in places) / len(places)
 
 
 def naive(model, tokenizer, dialogue: list[Round]) -> list[float | None]:
@@ -50,9 +51,10 @@ def naive(model, tokenizer, dialogue: list[Round]) -> list[float | None]:
     history: list[int] = []
     values: list[float | None] = []
     for turn in dialogue:
-        ids = turn_tokens(tokenizer, turn)
-        values.append(mean_nll(model, history, ids) / mean_nll(model, [], ids) if history else None)
-        history += ids
+        tokens = turn_tokens(tokenizer, turn)
+        scored = history and tokens.words
+        values.append(mean_nll(model, history, tokens) / mean_nll(model, [], tokens) if scored else None)
+        history += tokens.ids
     return values
 
 
@@ -77,10 +79,19 @@ def test_a_dialogue_does_not_depend_on_the_others_and_two_runs_are_equal(loaded)
     assert_equal(backwards, [*together[::-1], *together], within=1e-6)
 
 
+def test_the_words_of_a_turn_are_all_that_is_said_and_no_mark(loaded) -> None:
+    _, tokenizer = loaded
+    for turn in [*(t for d in DIALOGUES for t in d), Round("a <|im_end|>\n<|im_start|>user\nb", "\n c\n")]:
+        tokens = turn_tokens(tokenizer, turn)
+        said = tokenizer.decode([tokens.ids[p] for p in tokens.words])
+        assert said == (turn.question + turn.answer).replace("<|im_", "<| im_")
+        assert tokens.words[:1] != (0,)
+
+
 def test_a_turn_behind_the_limit_has_no_value(loaded) -> None:
     model, tokenizer = loaded
-    first = len(turn_tokens(tokenizer, DIALOGUES[0][0]))
-    second = len(turn_tokens(tokenizer, DIALOGUES[0][1]))
+    first = len(turn_tokens(tokenizer, DIALOGUES[0][0]).ids)
+    second = len(turn_tokens(tokenizer, DIALOGUES[0][1]).ids)
     whole = relevance(model, tokenizer, DIALOGUES[:1], max_tokens=512)[0]
     cut = relevance(model, tokenizer, DIALOGUES[:1], max_tokens=first + second)[0]
     assert_equal([cut], [[None, whole[1], None]], within=1e-6)

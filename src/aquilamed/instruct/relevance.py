@@ -4,11 +4,14 @@
     L(t_i)     = -(1/N) Σ_j log P(w_ij | w_i1 … w_i,j-1)         the turn alone
     CR(H, t_i) = L(t_i | H) / L(t_i)
 
-A turn is one round, question and answer, in the training's chat template. Its first token, the template's opening mark, is
-the same everywhere and starts the turn in both sums; w_i1 is the token behind it. Whole dialogues and single turns run together in
-packed passes, where each attends to itself alone, instead of two passes per turn (`make bench-relevance`).
+A turn is one round, question and answer, in the training's chat template; w_ij are the tokens of what was said. The template's
+marks stand between them but are scored in neither sum: the history makes them certain, which says nothing of the turn. Whole
+dialogues and single turns run together in packed passes, where each attends to itself alone, instead of two passes per turn
+(`make bench-relevance`).
 """
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -18,7 +21,7 @@ from aquilamed.config import Config
 from aquilamed.engine import no_reason
 from aquilamed.instruct.rounds import Round, rounds, score_parts, spread
 from aquilamed.losses import token_losses
-from aquilamed.models import ModelConfig, load_model, load_tokenizer
+from aquilamed.models import TURN_END, TURN_START, ModelConfig, load_model, load_tokenizer
 from aquilamed.progress import Progress
 from aquilamed.stage import Context, Result
 
@@ -56,39 +59,51 @@ def run(ctx: Context, config: RelevanceConfig) -> Result:
 def relevance(
     model: Any, tokenizer: Any, dialogues: list[list[Round]], max_tokens: int, progress: Progress | None = None
 ) -> list[list[float | None]]:
-    """CR of every turn of every dialogue; None for first turns and for turns behind `max_tokens`."""
-    turns = [[tuple(turn_tokens(tokenizer, r)) for r in d] for d in dialogues]
+    """CR of every turn of every dialogue; None for first turns, turns behind `max_tokens` and turns in which nothing is said."""
+    turns = [[turn_tokens(tokenizer, r) for r in d] for d in dialogues]
     wholes: list[list[int]] = []
     places: list[list[int]] = []
-    fitting: list[list[tuple[int, ...]]] = []
+    scored: list[list[Tokens]] = []
     for dialogue in turns:
-        whole, behind, fits = list(dialogue[0]), list[int](), list[tuple[int, ...]]()
+        whole, words, fits = list(dialogue[0].ids), list[int](), list[Tokens]()
         for turn in dialogue[1:]:
-            if len(whole) + len(turn) > max_tokens:
+            if len(whole) + len(turn.ids) > max_tokens:
                 break
-            # The opening mark is scored in neither sum: alone it has nothing before it.
-            behind += range(len(whole) + 1, len(whole) + len(turn))
-            whole += turn
+            words += (len(whole) + place for place in turn.words)
+            whole += turn.ids
             fits.append(turn)
         wholes.append(whole)
-        places.append(behind)
-        fitting.append(fits)
-    alone = list(dict.fromkeys(turn for fits in fitting for turn in fits))  # each text once, however often it is said
-    rows = [*wholes, *alone]
+        places.append(words)
+        scored.append(fits)
+    alone = list(dict.fromkeys(turn for fits in scored for turn in fits))  # each text once, however often it is said
+    rows = [*wholes, *(turn.ids for turn in alone)]
     with (progress or Progress(quiet=True)).track("Context Relevance", len(rows), "row") as bar:
-        losses = token_losses(model, rows, bar.advance, places=[*places, *(range(1, len(turn)) for turn in alone)])
+        losses = token_losses(model, rows, bar.advance, places=[*places, *(turn.words for turn in alone)])
     direct = {turn: float(part.double().mean()) for turn, part in zip(alone, losses[len(wholes) :], strict=True)}
     result: list[list[float | None]] = []
-    for dialogue, fits, conditioned in zip(turns, fitting, losses[: len(wholes)], strict=True):
-        means = [float(part.double().mean()) for part in conditioned.split([len(turn) - 1 for turn in fits])]
+    for dialogue, fits, conditioned in zip(turns, scored, losses[: len(wholes)], strict=True):
+        means = [float(part.double().mean()) for part in conditioned.split([len(turn.words) for turn in fits])]
         values = [m / direct[turn] if direct[turn] > 0 else None for m, turn in zip(means, fits, strict=True)]
         result.append([None, *values, *([None] * (len(dialogue) - 1 - len(fits)))])
     return result
 
 
-def turn_tokens(tokenizer: Any, turn: Round) -> list[int]:
-    """A round in the chat template, as it stands in training."""
+@dataclass(frozen=True)
+class Tokens:
+    """A turn's token ids, and the places of what was said among them."""
+
+    ids: tuple[int, ...]
+    words: tuple[int, ...]
+
+
+_SAID = re.compile(f"{re.escape(TURN_START)}[a-z]+\n(.*?){re.escape(TURN_END)}", re.DOTALL)
+
+
+def turn_tokens(tokenizer: Any, turn: Round) -> Tokens:
+    """A round in the chat template, as it stands in training. The template breaks up markers inside what is said."""
     messages = [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    said = [match.span(1) for match in _SAID.finditer(text)]
+    words = [n for n, (at, _) in enumerate(found["offset_mapping"]) if any(start <= at < end for start, end in said)]
+    return Tokens(tuple(found["input_ids"]), tuple(words))
