@@ -48,7 +48,8 @@ def run(ctx: Context, config: RelevanceConfig) -> Result:
             loaded.extend((load_model(chosen), load_tokenizer(chosen)))
         values = iter(relevance(loaded[0], loaded[1], multi, config.max_tokens, ctx.progress) if multi else [])
         column = [next(values) if len(d) > 1 else None for d in dialogues]
-        unscored[0] += sum(v is None for c in column if c for v in c[1:])
+        later = [pair for d, c in zip(dialogues, column, strict=True) if c for pair in list(zip(d, c, strict=True))[1:]]
+        unscored[0] += sum(value is None and bool(turn.question + turn.answer) for turn, value in later)
         return no_reason(frame).with_columns(pl.Series("relevance", column, pl.List(pl.Float64)))
 
     frames = score_parts(ctx, "instruct/deita", score, "Context Relevance")
