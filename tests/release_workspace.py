@@ -116,7 +116,8 @@ def usual(stage: str) -> pl.DataFrame:
         rounds = (asked + told) * (1 + i % 3)
         kind = f"{'single' if i % 3 == 0 else 'multi'}_turn_QA_{lang}"
         scores = {"complexity": 2.0, "quality": 3.0, "deita": 6.0, "relevance": [None, 0.5], "pii": None}
-        rows.append(common | {"kind": kind, "lang": lang, "messages": system + rounds} | scores)
+        topics = {"department": "cardiology" if i % 4 == 0 else None, "diseases": ["asthma", "gout"][: i % 3]}
+        rows.append(common | {"kind": kind, "lang": lang, "messages": system + rounds} | scores | topics)
     return pl.DataFrame(
         rows, infer_schema_length=None, schema_overrides={"pii": pl.String} if stage.startswith("inst") else None
     )

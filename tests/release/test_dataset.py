@@ -184,6 +184,14 @@ def test_two_releases_are_the_same_bytes(space: Workspace, instruct: Path, tmp_p
     assert [n for n in names if (instruct / n).read_bytes() != (again / n).read_bytes()] == []
 
 
+def test_departments_and_diseases_are_counted_in_what_is_released(instruct: Path) -> None:
+    page = (instruct / "README.md").read_text("utf-8")
+    assert "| `cardiology` | 10 | 50.0 % |" in page
+    rows = table(instruct)["diseases"].explode().drop_nulls()
+    assert f"| `asthma` | {(rows == 'asthma').sum()} |" in page
+    assert "2 diseases are named" in page
+
+
 def test_numbers_come_from_the_manifests(space: Workspace, tmp_path: Path) -> None:
     page = (release(space, "preference", tmp_path / "one") / "README.md").read_text("utf-8")
     for shown in ("4,321", "| 17 |", "777", "| 5 |", "0.8125", FINISHED, "`subjective.rule` 3", "1,234"):

@@ -149,9 +149,11 @@ def stages_table(artifacts: Sequence[Artifact]) -> str:
     return text.rows(["Stage", "Fingerprint", "Code"], body, 3)
 
 
-def counts_table(title: str, counts: Mapping[str, int], unit: str, paper: Mapping[str, float] | None = None) -> str:
-    """Counts with their shares, largest first; beside the paper's shares where there are some."""
-    total = sum(counts.values())
+def counts_table(
+    title: str, counts: Mapping[str, int], unit: str, paper: Mapping[str, float] | None = None, total: int | None = None
+) -> str:
+    """Counts with their shares (of their sum, or of `total`), largest first; beside the paper's shares where there are some."""
+    total = sum(counts.values()) if total is None else total
     order = sorted({*counts, *(paper or {})}, key=lambda k: (-counts.get(k, 0), k))
     body = []
     for key in order:

@@ -141,4 +141,7 @@ def _field(
         inner = [_field(f"{identity}/{f.name}", f, column, where, "", f.name) for f in kind]
         return found | {"subField": inner}
     source = {**where, "extract": {"column": column}} | ({"transform": {"jsonPath": path}} if path else {})
-    return found | {"dataType": "sc:Integer" if pa.types.is_integer(kind) else _TYPES[str(kind)], "source": source}
+    return found | {
+        "dataType": "sc:Integer" if pa.types.is_integer(kind) else _TYPES.get(str(kind), "sc:Text"),
+        "source": source,
+    }

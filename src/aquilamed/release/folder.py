@@ -33,7 +33,11 @@ def building(target: Path) -> Iterator[Path]:
         old = new.with_name(new.name.replace(".new.", ".old."))
         if target.exists():
             target.rename(old)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -9,7 +9,7 @@ from aquilamed import __version__
 from aquilamed.instruct.compose import PAPER_SHARE
 from aquilamed.release import card, facts, forms, text
 from aquilamed.release.rights import Rights
-from aquilamed.release.tables import Written
+from aquilamed.release.tables import DataFile, Written
 from aquilamed.release.wording import COLUMNS, WORDS, limitations
 from aquilamed.report import preference_sections
 from aquilamed.report.cells import Table, count
@@ -17,7 +17,15 @@ from aquilamed.workspace import Artifact
 
 PLACE = "OWNER/NAME"
 COUNTED = (("kind", "kind"), ("lang", "language"), ("source", "source"))
+MOST_DISEASES = 15
 COUNTED_TEXT = (("lang", "language"), ("domain", "domain"), ("source", "source"))
+
+
+def _size(part: Written) -> str:
+    splits = ", ".join(f"{count(n)} for {split}" for split, n in part.counts["split"].items())
+    languages = ", ".join(f"{count(n)} in {text.cell(k)}" for k, n in part.counts["lang"].most_common(6))
+    tokens = part.counts["tokens by lang"].total()
+    return f"{count(part.records)} records{f', {count(tokens)} tokens' if tokens else ''} ({splits}; {languages})"
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,13 @@ class Page:
         return sum((p.counts[name] for p in self.parts), Counter[str]())
 
     def summary(self) -> str:
-        splits = self.total("split")
-        languages = ", ".join(f"{count(n)} in {text.cell(k)}" for k, n in self.total("lang").most_common(6))
-        told = ", ".join(f"{count(n)} for {split}" for split, n in splits.items() if n)
-        tokens = self.total("tokens by lang").total()
-        size = f", {count(tokens)} tokens (counted by script: a Han character or a word is one)" if tokens else ""
-        return f"{WORDS[self.what].noun}: {count(splits.total())} records{size}; {told}; {languages}."
+        """What the set is and how large, in one sentence (one per mix)."""
+        words = WORDS[self.what].noun
+        if self.what != "corpus":
+            return f"{words}: {_size(self.parts[0])}."
+        mixes = zip(self.finals, self.parts, strict=True)
+        told = "; ".join(f"{text.code(a.stage.partition('/')[2])} holds {_size(p)}" for a, p in mixes)
+        return f"{words}. {told}. Tokens are counted by script: a Han character or a word is one."
 
     def alt(self) -> str:
         """The composition figure in words."""
@@ -81,6 +90,7 @@ class Page:
                 "splits_text": words.splits,
                 "composition": self.composition(),
                 "sources_table": card.sources_table(self.rights),
+                "twice": self.what == "corpus",
                 "left_out": count(self.rights.left_out.total()) if self.rights.left_out else "",
                 "funnel_table": card.funnel_table(facts.funnel(self.chain)),
                 "after_funnel": self.after_funnel(),
@@ -150,11 +160,16 @@ class Page:
         )
 
     def configs_table(self) -> str:
-        body = [
-            [text.code(f.config), text.code(f.path), text.cell(f.split), text.cell(f.format), count(f.rows)]
-            for f in self.written.files
-        ]
-        return text.rows(["Config", "File", "Split", "Format", "Records"], body, 4)
+        """Files by config, split and format, shards together."""
+        groups: dict[tuple[str, str, str], list[DataFile]] = {}
+        for f in self.written.files:
+            groups.setdefault((f.config, f.split, f.format), []).append(f)
+        body = []
+        for (config, split, format), files in groups.items():
+            pattern = files[0].path if len(files) == 1 else f"{files[0].path.rpartition('/')[0]}/{split}-*.{format}"
+            words = [text.code(config), text.cell(split), text.code(pattern)]
+            body.append([*words, count(len(files)), count(sum(f.rows for f in files))])
+        return text.rows(["Config", "Split", "Files", "Number", "Records"], body, 3)
 
     def columns_table(self, main: str) -> str:
         names = [(c, f) for c, schema in self.written.schemas.items() for f in schema]
@@ -172,7 +187,14 @@ class Page:
         paper = (self.finals[-1].metrics.get("paper_share") or PAPER_SHARE) if self.what == "instruct" else None
         if self.what != "corpus":
             tables = [card.counts_table("Kind", self.total("kind"), "Records", paper)]
-            return [*tables, card.counts_table("Language", self.total("lang"), "Records")]
+            tables.append(card.counts_table("Language", self.total("lang"), "Records"))
+            if departments := self.total("department"):
+                tables.append(card.counts_table("Department", departments, "Records"))
+            if diseases := self.total("diseases"):
+                often = dict(diseases.most_common(MOST_DISEASES))
+                tables.append(f"{count(len(diseases))} diseases are named, most often:")
+                tables.append(card.counts_table("Disease", often, "Records", total=self.total("split").total()))
+            return tables
         tables = []
         for artifact, part in zip(self.finals, self.parts, strict=True):
             mix = artifact.stage.partition("/")[2]

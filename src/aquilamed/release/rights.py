@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 
-from aquilamed.release.facts import public_name
 from aquilamed.sources.licenses import License, find_license
 from aquilamed.workspace import Artifact
 
@@ -36,7 +35,7 @@ class Rights:
         """The records that may go out, with a public `source` and `origin` (file names without folders); counts all."""
         frame = frame.with_columns(
             pl.col("license").fill_null(""),
-            *(pl.col(c).map_elements(public_name, pl.String) for c in ("source", "origin")),
+            pl.col("source", "origin").str.strip_chars_end("/").str.split("/").list.last(),  # as facts.public_name
         )
         names = frame["license"].unique().to_list()
         passes = pl.col("license").is_in([n for n in names if self.allowed(n)])

@@ -41,7 +41,7 @@ class Written:
     files: list[DataFile] = field(default_factory=list)
     schemas: dict[str, pa.Schema] = field(default_factory=dict)
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Column ("split", "kind", "lang", "domain", and "tokens by …" sums) → value → records (or tokens)."""
+    """"split", "kind", "lang", "domain", "source", "department", "diseases" → value → records; "tokens by …" → value → tokens."""
 
     def tables(self) -> dict[tuple[str, str], list[DataFile]]:
         """(config, split) → its Parquet files; JSON lines hold the same records again."""
@@ -103,12 +103,15 @@ def verify(artifact: Artifact, file: Path) -> None:
 
 def _count(counts: dict[str, Counter[str]], frame: pl.DataFrame, splits: pl.Series) -> None:
     counts["split"].update(splits.to_list())
-    for name in (n for n in ("kind", "lang", "domain", "source") if n in frame.columns):
+    for name in (n for n in ("kind", "lang", "domain", "source", "department") if n in frame.columns):
         # Sorted: equal counts are shown in the order in which they were first seen, and Polars groups in any order.
         grouped = frame.group_by(pl.col(name).fill_null("")).agg(pl.len(), *_tokens(frame)).sort(name)
         counts[name].update(dict(grouped.select(name, "len").iter_rows()))
         if "tokens" in grouped.columns:
             counts[f"tokens by {name}"].update(dict(grouped.select(name, "tokens").iter_rows()))
+    if "diseases" in frame.columns:
+        named = frame["diseases"].explode().drop_nulls().value_counts().sort("diseases")
+        counts["diseases"].update(dict(named.iter_rows()))
 
 
 def _tokens(frame: pl.DataFrame) -> list[pl.Expr]:

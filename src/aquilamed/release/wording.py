@@ -100,7 +100,9 @@ COLUMNS = {
     "history": "earlier rounds, each [question, answer]",
     "system": "the system text, empty where there is none",
     "department": "medical department",
-    "disease": "disease",
+    "diseases": "diseases that are named, by their English names",
+    "department_note": "why there is no department",
+    "scored_by": "who gave the scores: a model, the annotator, or a regressor that learned from them",
 }
 
 
