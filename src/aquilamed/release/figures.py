@@ -73,7 +73,7 @@ def scores(path: Path, histograms: Mapping[str, Histogram]) -> bool:
             width = (edges[-1] - edges[0]) / (len(edges) - 1) or 1.0
             axis.bar(edges, [n for _, n in values], width=width, align="edge", color=panels.BLUE, edgecolor="white")
             axis.set_title(name, fontsize=9)
-            axis.set_ylabel("records")
+            axis.set_ylabel("scored")
             axis.xaxis.set_major_locator(MaxNLocator(4))
         for axis in axes[len(shown) :]:
             axis.set_axis_off()
