@@ -14,11 +14,12 @@ from aquilamed.config import Invalid, StageFailed
 from aquilamed.recipe import load_recipe
 from aquilamed.records import read_parts
 from aquilamed.release import folder, forms, release
+from aquilamed.release.wording import limitations
 from aquilamed.sources.dialogues import DialogueSource, to_dialogue
 from aquilamed.sources.files import RawRecord, read_records
 from aquilamed.sources.forms import FORMS, PAIR_FORMS
 from aquilamed.train.common import is_heldout
-from aquilamed.workspace import Workspace
+from aquilamed.workspace import Artifact, Workspace
 from release_workspace import FINISHED, change, make, usual
 
 
@@ -199,6 +200,20 @@ def test_numbers_come_from_the_manifests(space: Workspace, tmp_path: Path) -> No
     copy = make(tmp_path / "other")
     change(copy, "prefer/decontaminate", lambda m: m["metrics"]["benchmarks"]["mmlu"].update(questions=98765))
     assert "98,765" in (release(copy, "preference") / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("answers", "inputs", "who"),
+    [
+        ("model", {"finetune": "f"}, "the fine-tuned model of this recipe"),
+        ("model", {}, "the base model of this recipe"),
+        ("annotator", {}, "the annotator"),
+    ],
+)
+def test_who_wrote_answers_is_said(answers: str, inputs: dict[str, str], who: str) -> None:
+    manifest = {"params": {"config": {"answers": answers}}, "inputs": inputs, "metrics": {}}
+    (said,) = [s for s in limitations([Artifact("prefer/subjective", Path(), manifest)], []) if "One answer" in s]
+    assert f"was written by {who}, not by a doctor" in said
 
 
 def test_templates_hold_no_numbers() -> None:

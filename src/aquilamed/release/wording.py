@@ -85,6 +85,7 @@ COLUMNS = {
     "chosen": "the preferred answer",
     "rejected": "the other answer",
     "margin": "the judge's score difference; one where the verdict has no score",
+    "verdicts": "the judge's verdicts on both orders",
     "human": "counts of doctors' votes, as JSON; null where nobody judged",
     "pii": "what was masked: type and count, as JSON; null for nothing",
     "complexity": "Deita complexity of the questions",
@@ -124,7 +125,8 @@ def limitations(chain: Sequence[Artifact], everything: Sequence[Artifact]) -> li
             )
         answers = artifact.manifest.get("params", {}).get("config", {}).get("answers")
         if artifact.stage == "prefer/subjective" and answers:
-            who = "the fine-tuned model of this recipe" if answers == "model" else "the annotator"
+            model = "the fine-tuned model" if "finetune" in artifact.manifest.get("inputs", {}) else "the base model"
+            who = f"{model} of this recipe" if answers == "model" else "the annotator"
             found.append(f"One answer of every subjective pair was written by {who}, not by a doctor.")
     if any(a.stage == "sample" for a in everything):
         found.append(
