@@ -170,6 +170,7 @@ def _manifest(recipe: Recipe, stage: str, inputs: dict[str, Any]) -> dict[str, A
         metrics["measured_on"] = "validation"
     if stage == "evaluate/knowledge":
         scored = {"task": "mmlu", "n": 613, "shots": 3, "accuracy": 0.4375, "stderr": 0.0521, "chance": 0.25}
+        scored |= {"interval": [0.34, 0.54], "invalid": 2, "leaked": None, "clean": None}
         metrics["results"] = [
             {"model": "align", "model_fingerprint": inputs.get("align"), **scored},
             {"model": "base", "model_fingerprint": "base:b", **scored, "accuracy": 0.25},

@@ -23,7 +23,7 @@ from aquilamed.release.folder import files, sha256
 from aquilamed.release.public_recipe import public_path, public_recipe
 from aquilamed.release.rights import Rights, licenses_of
 from aquilamed.release.tables import verify
-from aquilamed.report import model_sections
+from aquilamed.report import knowledge_sections, model_sections
 from aquilamed.report.cells import count
 from aquilamed.report.run_sections import limitations
 from aquilamed.report.summary import TRAININGS, summarise
@@ -190,7 +190,7 @@ def _readme(
     told += model_sections.perplexity(summary) if any(t.startswith("pretrain/") for t in trainings) else []
     told += model_sections.sft(summary) if "finetune" in trainings else []
     told += model_sections.dpo(summary) if "align" in trainings else []
-    scored = [*model_sections.knowledge(summary)] if summary["knowledge"] else []
+    scored = [*knowledge_sections.knowledge(summary)] if summary["knowledge"] else []
     scored += [*model_sections.pairwise(summary), *model_sections.multiturn(summary)]
     restricted = sum(rights.restricted().values())
     chain = [a for a in lineage if "records_in" in a.manifest]
