@@ -107,6 +107,16 @@ def test_diversity_keeps_the_better_of_two_that_are_nearly_the_same(tmp_path: Pa
     assert detail == "cosine 1.000 with y, whose s is 7.000"
 
 
+def test_the_quantile_is_taken_of_every_kind(tmp_path: Path) -> None:
+    """A kind whose scores are all lower than another's does not go as a whole."""
+    rows = [(f"{kind}{n}", kind, base + n, None) for kind, base in (("a_zh", 20.0), ("b_en", 1.0)) for n in range(10)]
+    found, metrics = select(tmp_path, SelectConfig(deita_quantile=0.2, relevance_low=0, relevance_high=1), rows)
+    dropped = {i for i, reason in found.items() if reason == "select.deita_below_threshold"}
+    assert dropped == {"a_zh0", "a_zh1", "b_en0", "b_en1"}
+    assert metrics["thresholds"]["deita_by_kind"] == pytest.approx({"a_zh": 21.8, "b_en": 2.8})
+    assert metrics["thresholds"]["deita"] is None
+
+
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="below relevance_high"):
         SelectConfig(relevance_low=0.9, relevance_high=0.5)

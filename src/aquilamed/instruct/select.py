@@ -28,9 +28,10 @@ class SelectConfig(Config):
     """What enters the SFT set."""
 
     deita_threshold: float | None = None
-    """Keep s = c·q at or above this value; null takes `deita_quantile` of the set instead."""
+    """Keep s = c·q at or above this value; null takes `deita_quantile` of every kind instead."""
     deita_quantile: float = Field(default=0.2, ge=0, lt=1)
-    """The share of dialogues with the lowest s to drop (the paper gives no threshold)."""
+    """The share of each kind's dialogues with the lowest s to drop (the paper gives no threshold). Per kind, because the
+    short rounds of a conversation score lower than a case told at once: over all, whole kinds would go."""
     relevance_low: float = Field(default=0.02, ge=0, lt=1)
     """Quantile of mean CR below which a multi-turn dialogue repeats itself (the paper gives none)."""
     relevance_high: float = Field(default=0.95, gt=0, le=1)
@@ -72,12 +73,14 @@ def run(ctx: Context, config: SelectConfig) -> Result:
     return Result({**_metrics(ctx, scores, thresholds), "target": config.target, "kinds": kinds})
 
 
-def _thresholds(scores: pl.DataFrame, config: SelectConfig) -> dict[str, float | None]:
-    s = config.deita_threshold
-    if s is None:
-        s = _quantile(scores["deita"], config.deita_quantile)
+def _thresholds(scores: pl.DataFrame, config: SelectConfig) -> dict[str, Any]:
+    """`deita` (one value for all, or null), `deita_by_kind`, `relevance_low` and `relevance_high`."""
+    kinds = sorted(scores["kind"].unique().to_list())
+    cut = config.deita_threshold
+    own = {k: _quantile(scores.filter(pl.col("kind") == k)["deita"], config.deita_quantile) for k in kinds}
     return {
-        "deita": s,
+        "deita": cut,
+        "deita_by_kind": own if cut is None else dict.fromkeys(kinds, cut),
         "relevance_low": _quantile(scores["cr"], config.relevance_low),
         "relevance_high": _quantile(scores["cr"], config.relevance_high),
     }
@@ -88,14 +91,14 @@ def _quantile(values: pl.Series, share: float) -> float | None:
     return None if found is None else float(found)
 
 
-def _judge(scores: pl.DataFrame, thresholds: dict[str, float | None]) -> pl.DataFrame:
+def _judge(scores: pl.DataFrame, thresholds: dict[str, Any]) -> pl.DataFrame:
     """id, kind, deita, reason, detail."""
-    s, low, high = (thresholds[k] for k in ("deita", "relevance_low", "relevance_high"))
+    cuts, low, high = (thresholds[k] for k in ("deita_by_kind", "relevance_low", "relevance_high"))
     rows = []
     for record, kind, deita, cr in scores.select("id", "kind", "deita", "cr").iter_rows():
         reason = detail = None
-        if s is not None and deita < s:
-            reason, detail = "select.deita_below_threshold", f"s = {deita:.3f} < {s:.3f}"
+        if deita < cuts[kind]:
+            reason, detail = "select.deita_below_threshold", f"s = {deita:.3f} < {cuts[kind]:.3f}"
         elif cr is not None and high is not None and cr > high:
             reason, detail = "select.relevance_too_high", f"mean CR {cr:.3f} > {high:.3f}: turns unrelated"
         elif cr is not None and low is not None and cr < low:
@@ -167,7 +170,7 @@ def _hash(record: str, seed: int) -> str:
     return hashlib.blake2b(f"{seed}\0{record}".encode(), digest_size=8).hexdigest()
 
 
-def _metrics(ctx: Context, scores: pl.DataFrame, thresholds: dict[str, float | None]) -> dict[str, Any]:
+def _metrics(ctx: Context, scores: pl.DataFrame, thresholds: dict[str, Any]) -> dict[str, Any]:
     kept = read_parts(ctx.out / "kept", ["kind", "lang", "department", "diseases"])
     n = kept.height
     composition = dict(sorted(kept["kind"].value_counts().iter_rows()))
