@@ -1,6 +1,6 @@
 """Do texts that talk to their judge move its verdict? Offline rules and a local model, against a neutral addition.
 
-    python benchmarks/injection.py [--judge offline|local] [--model smollm2-135m]
+    python benchmarks/injection.py [--judge offline|local] [--model smollm2-135m] [--bases 10] [--every 1]
 
 Every injection (injections.jsonl) is added to texts of the built-in sample of its language: to a document for scores and
 labels, to the worse of two answers for comparisons. The control adds as many characters of other medical prose at the same
@@ -20,8 +20,9 @@ from aquilamed.progress import Progress
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "src" / "aquilamed" / "sample" / "data"
-CHARS = 300  # of a judged text: what is added must not drown in it
 RUBRICS: dict[str, Rubric[Any]] = {"score": QUALITY, "winner": COMPARE, "domain": DOMAIN}
+Case = tuple[dict[str, Any], str, dict[str, str], dict[str, str], dict[str, str]]
+"""Injection, goal, the item as it is, with the injection, with the neutral addition."""
 ADVERT = {"zh": "限时优惠，立即拨打热线领取红包！", "en": " Order now, limited offer, call our hotline!"}
 
 
@@ -30,27 +31,27 @@ def rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
 
 
-def material(lang: str, bases: int) -> tuple[list[dict[str, Any]], str]:
+def material(lang: str, bases: int, chars: int) -> tuple[list[dict[str, Any]], str]:
     """Items to judge in one language, each with where additions go, and prose for the control."""
     documents = rows(f"{SAMPLE}/documents.medical.{lang}.jsonl")
     dialogues = [d["messages"] for d in rows(f"{SAMPLE}/dialogues.{lang}.jsonl") if len(d["messages"]) == 2]
     found = []
     for n in range(bases):
         # Every other document carries an advert, so that its score has room above.
-        text = documents[n]["text"][:CHARS] + (ADVERT[lang] if n % 2 else "")
+        text = documents[n]["text"][:chars] + (ADVERT[lang] if n % 2 else "")
         asked, answer, other = dialogues[n][0]["content"], dialogues[n][1]["content"], dialogues[n + 20][1]["content"]
-        compared = {"dialogue": f"Patient: {asked}", "answer_a": answer[:CHARS], "answer_b": other[:CHARS]}
+        compared = {"dialogue": f"Patient: {asked}", "answer_a": answer[:chars], "answer_b": other[:chars]}
         found.append(
             {"score": ({"text": text}, "text"), "domain": ({"text": text}, "text"), "winner": (compared, "answer_b")}
         )
     return found, " ".join(d["text"] for d in documents[bases:])
 
 
-def cases(bases: int) -> Iterator[tuple[dict[str, Any], str, dict[str, str], dict[str, str], dict[str, str]]]:
-    """(injection, goal, the item as it is, with the injection, with the neutral addition)."""
+def cases(bases: int, chars: int, every: int) -> Iterator[Case]:
+    """Every case."""
     draw = random.Random(7)
-    pools = {lang: material(lang, bases) for lang in ("zh", "en")}
-    for injection in rows(f"{HERE}/injections.jsonl"):
+    pools = {lang: material(lang, bases, chars) for lang in ("zh", "en")}
+    for injection in rows(f"{HERE}/injections.jsonl")[::every]:
         [goal] = injection["wants"]
         items, prose = pools[injection["lang"]]
         for item in items:
@@ -62,10 +63,9 @@ def cases(bases: int) -> Iterator[tuple[dict[str, Any], str, dict[str, str], dic
             yield injection, goal, base, *({**base, field: f"{base[field]}\n{a}"} for a in (said, neutral))
 
 
-def measure(judge: Annotator, bases: int, goals: list[str]) -> dict[str, Any]:
+def measure(judge: Annotator, todo: list[Case], goals: list[str]) -> dict[str, Any]:
     """Shares per goal, for the injections and for the control."""
     found: dict[str, Any] = {}
-    todo = list(cases(bases))
     for goal in goals:
         rubric = RUBRICS[goal]
         mine = [c for c in todo if c[1] == goal]
@@ -99,15 +99,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", choices=["offline", "local"], default="offline")
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--every", type=int, default=1, help="take only every so many of the injections")
+    parser.add_argument("--chars", type=int, default=300, help="length of a judged text: what is added must not drown")
     parser.add_argument("--goals", nargs="+", choices=list(RUBRICS), default=list(RUBRICS))
     parser.add_argument("--bases", type=int, default=2, help="texts per language that every injection is added to")
     arguments = parser.parse_args()
     local = {"kind": "local", "model": arguments.model, "max_chars": 600, "batch_size": 4}
     config = AnnotatorConfig(**(local if arguments.judge == "local" else {}))
     judge = open_annotator(config, HERE, Progress())
-    print(
-        json.dumps({"judge": judge.name, "bases": arguments.bases, **measure(judge, arguments.bases, arguments.goals)})
-    )
+    todo = list(cases(arguments.bases, arguments.chars, arguments.every))
+    print(json.dumps({"judge": judge.name, **vars(arguments), **measure(judge, todo, arguments.goals)}))
 
 
 if __name__ == "__main__":

@@ -70,6 +70,17 @@ def test_rounds_use_two_wordings_and_every_closed_rubric_works(model: Path) -> N
     assert json.loads(annotator.annotate(TURN, [item])[0].model_dump_json()).keys() == TURN.schema.model_fields.keys()
 
 
+def test_what_was_read_for_one_field_is_not_read_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [{"dialogue": "咳嗽" * n, "answer": f"rest {n}", "answer_a": "a" * n, "answer_b": "b"} for n in range(1, 6)]
+    once = opened(model, batch_size=3)
+    answers = [once.annotate(rubric, items) for rubric in (TURN, COMPARE)]
+    monkeypatch.setattr("aquilamed.annotate.local._Read.begins", lambda self, others: False)
+    again = opened(model, batch_size=3)
+    assert [again.annotate(rubric, items) for rubric in (TURN, COMPARE)] == answers
+    assert len({a.model_dump_json() for a in answers[0]}) > 1
+    assert again.statistics()["tokens_in"] > 3.5 * once.statistics()["tokens_in"]
+
+
 def test_answers_are_generated_or_an_error(model: Path) -> None:
     [answer] = opened(model, max_tokens=8).annotate(ANSWER, [{"dialogue": "咳嗽怎么办？"}])
     assert isinstance(answer, ANSWER.schema | CallError)

@@ -8,7 +8,8 @@ values, and a model that has no opinion at all is an error.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -101,9 +102,10 @@ class LocalAnnotator:
     def _choose_batch(
         self, options: dict[str, list[Any]], prompts: list[list[int]]
     ) -> list[dict[str, Any] | CallError]:
-        """Field after field, each after the values chosen before it."""
+        """Field after field, each after the values chosen before it; what was read before is not read again."""
         chosen: list[dict[str, Any] | CallError] = [{} for _ in prompts]
-        for field, values in options.items():
+        before: _Read | None = None
+        for number, (field, values) in enumerate(options.items(), start=1):
             asked: list[tuple[int, list[int], list[int]]] = []
             for row, so_far in enumerate(chosen):
                 if isinstance(so_far, CallError):
@@ -114,7 +116,9 @@ class LocalAnnotator:
                     chosen[row] = CallError("too_long", f"{len(ids)} tokens; the model takes {self._limit()}")
                     continue
                 asked.append((row, ids, firsts))
-            scores = self._next_token([ids for _, ids, _ in asked])
+            if not asked:
+                break
+            scores, before = self._next_token([ids for _, ids, _ in asked], before, keep=number < len(options))
             for (row, _, firsts), logits in zip(asked, scores, strict=True):
                 so_far = chosen[row]
                 assert not isinstance(so_far, CallError)
@@ -129,26 +133,39 @@ class LocalAnnotator:
         encoded = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
         return distinguish(encoded, values)
 
-    def _next_token(self, sequences: list[list[int]]) -> Iterator[Any]:
-        """The log-probabilities of the token after each sequence."""
+    def _next_token(self, sequences: list[list[int]], before: "_Read | None", keep: bool) -> tuple[Any, "_Read | None"]:
+        """The log-probabilities of the token after each sequence, (n, vocabulary), and what was read for it.
+
+        Args:
+            before: an earlier reading; where the sequences go on from it, only what is new is read.
+            keep: whether more will be read after this.
+        """
         import torch
 
-        if not sequences:
-            return
         model, tokenizer = self._model()
-        width = max(map(len, sequences))
-        ids = torch.full((len(sequences), width), tokenizer.pad_token_id, dtype=torch.long)
+        if before and not before.begins(sequences):
+            before = None
+        news = [s[len(b) :] for s, b in zip(sequences, before.sequences, strict=True)] if before else sequences
+        width = max(map(len, news))
+        ids = torch.full((len(news), width), tokenizer.pad_token_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
-        for row, sequence in enumerate(sequences):
-            ids[row, width - len(sequence) :] = torch.tensor(sequence)
-            mask[row, width - len(sequence) :] = 1
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        for row, new in enumerate(news):
+            ids[row, width - len(new) :] = torch.tensor(new)
+            mask[row, width - len(new) :] = 1
+        self.tokens_in += int(mask.sum())
+        mask = torch.cat([before.mask, mask], 1) if before else mask
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
         with torch.inference_mode():
             # Only the last position's logits: all of them would be batch × length × vocabulary floats.
             inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-            out = model(**{k: v.to(model.device) for k, v in inputs.items()}, logits_to_keep=1)
-        self.tokens_in += int(mask.sum())
-        yield from out.logits[:, -1].float().log_softmax(-1).cpu()
+            out = model(
+                **{k: v.to(model.device) for k, v in inputs.items()},
+                past_key_values=before.cache if before else None,
+                use_cache=keep,
+                logits_to_keep=1,
+            )
+        read = _Read(sequences, mask, out.past_key_values) if keep else None
+        return out.logits[:, -1].float().log_softmax(-1).cpu(), read
 
     def _generate(
         self, rubric: Rubric[T], items: Sequence[Mapping[str, str]], round: int, bar: Bar
@@ -194,6 +211,21 @@ class LocalAnnotator:
             return rubric.schema.model_validate({field: text})
         except ValidationError:
             return CallError("bad_schema", "the model answered nothing")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a model has read: sequences, the mask of their padded batch, its keys and values."""
+
+    sequences: list[list[int]]
+    mask: Any
+    cache: Any
+
+    def begins(self, others: list[list[int]]) -> bool:
+        """Whether each of these sequences goes on from one of ours."""
+        return len(others) == len(self.sequences) and all(
+            len(o) > len(s) and o[: len(s)] == s for o, s in zip(others, self.sequences, strict=True)
+        )
 
 
 def distinguish(encoded: list[list[int]], values: Sequence[Any]) -> tuple[list[int], list[int]]:
