@@ -5,6 +5,7 @@ are compared by the log-probability of the first token in which they differ. So 
 values, and a model that has no opinion at all is an error.
 """
 
+import copy
 import json
 import math
 from collections import Counter
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from aquilamed.annotate.contract import AnnotatorConfig, CallError, Rubric, T, choices
 from aquilamed.config import StageFailed
 from aquilamed.progress import Bar, Progress
+from aquilamed.scoring import shared_start
 
 
 class LocalAnnotator:
@@ -91,20 +93,28 @@ class LocalAnnotator:
         prompts = self._prompts(rubric, items, round, form=True)
         answers: list[T | CallError] = [CallError("undecided", "not asked")] * len(items)
         order = sorted(range(len(items)), key=lambda i: (-len(prompts[i]), i))
+        common = self._common(prompts)
         for start in range(0, len(order), self.config.batch_size):
             batch = order[start : start + self.config.batch_size]
-            chosen = self._choose_batch(options, [prompts[i] for i in batch])
+            chosen = self._choose_batch(options, [prompts[i] for i in batch], common)
             for i, values in zip(batch, chosen, strict=True):
                 answers[i] = values if isinstance(values, CallError) else rubric.schema.model_validate(values)
             bar.advance(len(batch))
         return answers
 
+    def _common(self, prompts: list[list[int]]) -> "_Read | None":
+        """The rubric's words, with which all prompts begin, read once."""
+        shared = shared_start(prompts) if len(prompts) > 1 else 0
+        if not 0 < shared < self._limit():
+            return None
+        return self._next_token([prompts[0][:shared]], None, keep=True)[1]
+
     def _choose_batch(
-        self, options: dict[str, list[Any]], prompts: list[list[int]]
+        self, options: dict[str, list[Any]], prompts: list[list[int]], common: "_Read | None"
     ) -> list[dict[str, Any] | CallError]:
         """Field after field, each after the values chosen before it; what was read before is not read again."""
         chosen: list[dict[str, Any] | CallError] = [{} for _ in prompts]
-        before: _Read | None = None
+        before = common.repeated(len(prompts)) if common else None
         for number, (field, values) in enumerate(options.items(), start=1):
             asked: list[tuple[int, list[int], list[int]]] = []
             for row, so_far in enumerate(chosen):
@@ -160,11 +170,12 @@ class LocalAnnotator:
             inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
             out = model(
                 **{k: v.to(model.device) for k, v in inputs.items()},
-                past_key_values=before.cache if before else None,
-                use_cache=keep,
+                **(before.cache if before else {}),
+                use_cache=keep or before is not None,
                 logits_to_keep=1,
             )
-        read = _Read(sequences, mask, out.past_key_values) if keep else None
+        key = "cache" if hasattr(out, "cache") else "past_key_values"  # transformers renamed it in 5.2x
+        read = _Read(sequences, mask, {key: out[key]}) if keep else None
         return out.logits[:, -1].float().log_softmax(-1).cpu(), read
 
     def _generate(
@@ -215,11 +226,18 @@ class LocalAnnotator:
 
 @dataclass(frozen=True)
 class _Read:
-    """What a model has read: sequences, the mask of their padded batch, its keys and values."""
+    """What a model has read: sequences, the mask of their padded batch, its keys and values as the model takes them."""
 
     sequences: list[list[int]]
     mask: Any
-    cache: Any
+    cache: dict[str, Any]
+
+    def repeated(self, times: int) -> "_Read":
+        """One sequence's reading as that of so many equal ones."""
+        copied = copy.deepcopy(self.cache)  # a pass writes into it
+        for cache in copied.values():
+            cache.batch_repeat_interleave(times)
+        return _Read(self.sequences * times, self.mask.repeat(times, 1), copied)
 
     def begins(self, others: list[list[int]]) -> bool:
         """Whether each of these sequences goes on from one of ours."""
