@@ -33,7 +33,8 @@ class DiversityConfig(Config):
     """Which records are too near to a better one."""
 
     similarity: float = Field(default=0.9, gt=0, le=1)
-    """Cosine from which on a record is too near to one already chosen (Deita's default)."""
+    """Cosine from which on a record is too near to one already chosen (Deita's default, made for hidden states). With
+    n-grams deduplication has already dropped what is that near; 0.6 finds answers given again under another question."""
     embedding: Literal["ngrams", "model"] = "ngrams"
     """"ngrams": hashed characters and words, alone and in pairs, the rare ones heavier; no model. "model": a language
     model's last hidden states, averaged over the tokens; theirs lie closer together, so look at the metrics."""
