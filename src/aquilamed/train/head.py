@@ -107,13 +107,13 @@ def _function() -> Any:
             count = len(states)
             eager = one_weight and ctx.needs_input_grad[1]
             weight_grad = torch.zeros_like(weight) if eager else None
-            probability, entropy, mean = (states.new_empty(count) for _ in range(3))
-            top = torch.empty(count, dtype=torch.bool)
-            norm, grad = states.new_empty(count), torch.empty_like(states)
+            probability, entropy, mean, norm = (states.new_empty(count, dtype=torch.float32) for _ in range(4))
+            top = torch.empty(count, dtype=torch.bool, device=states.device)
+            grad = torch.empty_like(states)
             average = weight.mean(0)
-            for part in slices(count, weight.shape[0]):
+            for part in slices(count, weight.shape[0], 0 if states.device.type == "cpu" else 2**30):
                 h, label = states[part], labels[part]
-                logits = product(h, weight)
+                logits = product(h, weight).float()
                 highest = logits.amax(1)
                 chosen = logits.gather(1, label[:, None])[:, 0]
                 mass = logits.sub_(highest[:, None]).exp_()
@@ -122,11 +122,12 @@ def _function() -> Any:
                 probability[part] = chosen - norm[part]
                 top[part] = chosen >= highest
                 mean[part] = h @ average
+                mass = mass.to(weight.dtype)
                 expected = (mass @ weight).div_(total[:, None])
                 entropy[part] = norm[part] - (h * expected).sum(1)
                 grad[part] = weight[label] - expected
                 if weight_grad is not None:
-                    weight_grad.addmm_(mass.t(), h / -total[:, None])
+                    weight_grad.addmm_(mass.t(), (h / -total[:, None]).to(h.dtype))
             if weight_grad is not None:
                 weight_grad.index_add_(0, labels, states)
             ctx.mark_non_differentiable(entropy, mean, top)
@@ -137,24 +138,25 @@ def _function() -> Any:
         @staticmethod
         def backward(ctx: Any, outer: Any, *_: Any) -> Any:
             states, weight, labels, norm, grad, weight_grad = ctx.saved_tensors
+            inner = (grad * outer[:, None]).to(grad.dtype)
             if not ctx.needs_input_grad[1]:
-                return grad * outer[:, None], None, None, None
+                return inner, None, None, None
             if weight_grad is not None:
                 if bool((outer != outer[:1]).any() & outer.isfinite().all()):
                     raise RuntimeError("log-probabilities with unequal weights need add_head(one_weight=False)")
-                return grad * outer[:, None], weight_grad * outer[:1], None, None
+                return inner, (weight_grad * outer[:1]).to(weight.dtype), None, None
             weight_grad = torch.zeros_like(weight)
-            for part in slices(len(states), weight.shape[0]):
+            for part in slices(len(states), weight.shape[0], 0 if states.device.type == "cpu" else 2**30):
                 h = states[part]
-                mass = product(h, weight).sub_(norm[part, None]).exp_()
-                weight_grad.addmm_(mass.t(), h * -outer[part, None])
-            weight_grad.index_add_(0, labels, states * outer[:, None])
-            return grad * outer[:, None], weight_grad, None, None
+                mass = product(h, weight).float().sub_(norm[part, None]).exp_().to(h.dtype)
+                weight_grad.addmm_(mass.t(), (h * -outer[part, None]).to(h.dtype))
+            weight_grad.index_add_(0, labels, (states * outer[:, None]).to(states.dtype))
+            return inner, weight_grad, None, None
 
     return LogProbs
 
 
-def slices(count: int, vocabulary: int) -> list[slice]:
-    """Row ranges whose logits take about `SLICE_BYTES`."""
-    size = max(16, SLICE_BYTES // (4 * vocabulary))
+def slices(count: int, vocabulary: int, size: int = 0) -> list[slice]:
+    """Row ranges whose logits take about `size` bytes (`SLICE_BYTES`)."""
+    size = max(16, (size or SLICE_BYTES) // (4 * vocabulary))
     return [slice(at, min(count, at + size)) for at in range(0, count, size)]

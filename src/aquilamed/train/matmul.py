@@ -13,7 +13,7 @@ def product(x: Any, weight: Any) -> Any:
     """x Wᵀ of matrices, without gradient."""
     import torch
 
-    if _available():
+    if x.device.type == "cpu" and x.dtype == torch.float32 and _available():
         return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return x @ weight.t()
 
