@@ -157,7 +157,7 @@ class Bench:
             positions = torch.cat([torch.arange(n) for n in lengths])[None].to(self.device)
             spans = [(a, b, 0, 0) for a, b in pairwise(ends)]
             inputs = torch.tensor([ids], device=self.device)
-            extra = {"documents": torch.tensor(spans)}
+            extra = {"documents": spans}
             if not self.smoke:
                 # Always as many entries, so that nothing is compiled twice: empty documents at the end.
                 room = most // 16 + 2

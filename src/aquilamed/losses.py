@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from aquilamed.scoring import BATCH_TOKENS, batches
+from aquilamed.train.attention import use_documents
 
 PACK_TOKENS = {"cpu": 512}
 """Tokens per packed pass: a layer's activations stay in a CPU's cache; other devices take BATCH_TOKENS."""
@@ -93,7 +94,10 @@ def _packed_losses(
     ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
     hidden = model.base_model(
-        input_ids=ids, position_ids=positions, use_cache=False, segments=list(zip(starts, ends, strict=True))
+        input_ids=ids,
+        position_ids=positions,
+        use_cache=False,
+        documents=[(s, e, 0, 0) for s, e in zip(starts, ends, strict=True)],
     ).last_hidden_state[0]
     at = torch.tensor([s + p for s, places in zip(starts, before, strict=True) for p in places], device=model.device)
     aims = torch.tensor([t for target in targets for t in target], device=model.device)
@@ -174,48 +178,10 @@ def can_pack(model: Any) -> bool:
 
 @contextmanager
 def packed_attention(model: Any) -> Iterator[None]:
-    """Within it the model's attention expects `segments`: (start, end) of every row of a packed batch."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register("aquilamed_packed", _attend)
+    """Within it the model's attention takes `documents`, the rows of a packed batch (see train/attention.py)."""
     usual = model.config._attn_implementation
-    model.set_attn_implementation("aquilamed_packed")
+    use_documents(model)
     try:
         yield
     finally:
         model.set_attn_implementation(usual)
-
-
-def _attend(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,
-    *,
-    segments: list[tuple[int, int]] | None = None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **others: Any,
-) -> tuple[Any, None]:
-    """Causal attention of every segment to itself, (1, heads, tokens, size) → (1, tokens, heads, size)."""
-    import torch
-
-    if segments is None or any(others.get(k) is not None for k in ("softcap", "s_aux", "position_bias", "is_causal")):
-        raise NotImplementedError("packed attention: this architecture's attention has a part that is not built here")
-    out = query.new_empty((1, query.shape[2], query.shape[1], value.shape[3]))
-    for start, end in segments:
-        mask = None
-        if sliding_window is not None and end - start > sliding_window:
-            mask = torch.ones((end - start, end - start), dtype=torch.bool, device=query.device).tril()
-            mask = mask.triu(1 - sliding_window)
-        out[:, start:end] = torch.nn.functional.scaled_dot_product_attention(
-            query[:, :, start:end],
-            key[:, :, start:end],
-            value[:, :, start:end],
-            attn_mask=mask,
-            is_causal=mask is None,
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        ).transpose(1, 2)
-    return out, None

@@ -42,6 +42,28 @@ def test_starts_at_ln_2_and_learns_the_preference(
     assert tiny.weights(base).keys() == tiny.weights(ctx.out / "model").keys()
 
 
+@pytest.mark.parametrize(
+    ("changed", "first"),
+    [
+        ({"loss": "ipo", "beta": 0.1}, 25.0),
+        ({"loss": "robust", "label_smoothing": 0.1}, math.log(2)),
+        ({"loss": "sigmoid_norm"}, math.log(2)),
+        ({"loss": "hinge"}, 1.0),
+        ({"sft_weight": 0.5}, None),
+    ],
+)
+def test_variants_start_where_their_formula_says(
+    base: Path, pairs: dict[str, Artifact], tmp_path: Path, changed: dict[str, object], first: float | None
+) -> None:
+    config = CONFIG.model_copy(update={**changed, "max_steps": 3, "save_steps": None, "measured_pairs": 2})
+    metrics = align.run(tiny.context(tmp_path, base, pairs), config).metrics
+    if first is not None:
+        assert metrics["step0_loss"] == pytest.approx(first, abs=1e-4 * max(1, first))
+    else:
+        assert metrics["step0_loss"] > math.log(2) + 1, "the next-token loss of a random model is large"
+    assert metrics["loss"][-1][1] < metrics["step0_loss"]
+
+
 def test_a_wrong_reference_stops_it(
     base: Path, pairs: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

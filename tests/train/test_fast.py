@@ -9,7 +9,7 @@ import pytest
 import tiny_model as tiny
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
 from aquilamed.train import head
-from aquilamed.train.attention import attend, documents
+from aquilamed.train.attention import attend
 from aquilamed.train.batches import batch_for, collate, flatten, mean_loss
 from aquilamed.train.fast import make_fast, takes_documents
 from aquilamed.train.finetune import encode, pack_rows
@@ -68,7 +68,7 @@ def test_packed_logits_equal_those_of_documents_alone(base: Path, rows: list[dic
 
     model = make_fast(load_model(ModelConfig(path=str(base))))
     batch = flatten(rows)
-    spans = batch["documents"].tolist()
+    spans = batch["documents"]
     assert len(spans) == 12
     with torch.no_grad():
         together = model(**{k: v for k, v in batch.items() if k != "labels"}).logits[0]
@@ -163,7 +163,7 @@ def test_sliding_window_and_prefix_are_kept() -> None:
 
     torch.manual_seed(0)
     q, k, v = torch.randn(1, 4, 10, 8), torch.randn(1, 2, 10, 8), torch.randn(1, 2, 10, 8)
-    got, _ = attend(Module(), q, k, v, None, documents=documents([(0, 6, 0, 0), (6, 10, 0, 2)]), sliding_window=3)
+    got, _ = attend(Module(), q, k, v, None, documents=[(0, 6, 0, 0), (6, 10, 0, 2)], sliding_window=3)
     sight = torch.zeros(10, 10, dtype=torch.bool)
     for i in range(6):
         sight[i, max(0, i - 2) : i + 1] = True

@@ -11,27 +11,21 @@ from typing import Any
 NAME = "documents"
 
 
-def documents(spans: Sequence[tuple[int, int, int, int]]) -> Any:
-    """The `documents` argument of a model: rows of (start, end, prefix start, prefix end); no prefix is (0, 0)."""
-    import torch
-
-    return torch.tensor(spans, dtype=torch.long).reshape(-1, 4)
+Span = tuple[int, int, int, int]
+"""A document: (start, end, prefix start, prefix end); no prefix is (0, 0)."""
 
 
-def use_documents(model: Any) -> bool:
-    """Let a model take `documents` (its batch is then one row); returns whether its architecture allows it."""
+def use_documents(model: Any) -> None:
+    """Let a model's attention take `documents`, a list of spans; its batch is then one row.
+
+    Whether that gives what the model gives otherwise depends on its architecture: `losses.can_pack` tries it.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config = base.config.get_text_config()
-    capped = getattr(config, "attn_logit_softcapping", None) is not None
-    if not getattr(base, "_supports_attention_backend", False) or capped:
-        return False
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
-    base.set_attn_implementation(NAME)
-    return True
+    model.set_attn_implementation(NAME)
 
 
 def attend(
@@ -42,13 +36,15 @@ def attend(
     attention_mask: Any,
     dropout: float = 0.0,
     scaling: float | None = None,
-    documents: Any = None,
+    documents: Sequence[Span] | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Any, None]:
     """Attention as transformers calls it: (1, heads, tokens, size) to (1, tokens, heads, size).
 
     Without `documents` it is transformers' own, mask and all.
+
+    Raises `NotImplementedError` for an architecture with more to its attention than is built here.
     """
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -57,8 +53,10 @@ def attend(
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+    if any(kwargs.get(k) is not None for k in ("softcap", "s_aux", "position_bias", "is_causal")):
+        raise NotImplementedError("packed attention: this architecture's attention has a part that is not built here")
     pieces = []
-    for start, end, low, high in documents.tolist():
+    for start, end, low, high in documents:
         k, v = key[:, :, start:end], value[:, :, start:end]
         if high > low:
             k = torch.cat([key[:, :, low:high], k], dim=2)

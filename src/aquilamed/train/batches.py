@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Any
 
 from aquilamed.config import StageFailed
-from aquilamed.train.attention import documents
 from aquilamed.train.fast import takes_documents
 
 Row = dict[str, Any]
@@ -42,12 +41,11 @@ def flatten(rows: Sequence[Row]) -> dict[str, Any]:
         for name in ("input_ids", "position_ids", "labels")
     )
     starts = [*torch.where(positions[0] == 0)[0].tolist(), ids.shape[1]]
-    spans = [(a, b, 0, 0) for a, b in pairwise(starts)]
     return {
         "input_ids": ids,
         "position_ids": positions,
         "labels": labels.masked_fill(positions == 0, -100),
-        "documents": documents(spans),
+        "documents": [(a, b, 0, 0) for a, b in pairwise(starts)],
         "use_cache": False,
     }
 
@@ -69,7 +67,7 @@ def mean_loss(model: Any, rows: Iterable[Row], pad: int) -> tuple[float, int]:
     fused = getattr(model, "fused_head", False)
     with torch.inference_mode():
         for row in rows:
-            batch = {k: v.to(model.device) if k != "use_cache" else v for k, v in batch_for(model, [row], pad).items()}
+            batch = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in batch_for(model, [row], pad).items()}
             labels = batch.pop("labels")
             wanted = labels[:, 1:] != -100
             if fused:

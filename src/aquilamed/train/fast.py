@@ -8,6 +8,7 @@ import ctypes
 import sys
 from typing import Any
 
+from aquilamed.losses import can_pack
 from aquilamed.train.attention import NAME, use_documents
 from aquilamed.train.head import add_head, plain
 from aquilamed.train.matmul import fast_linear
@@ -19,12 +20,22 @@ def make_fast(model: Any, one_weight: bool = True) -> Any:
     """Prepare a model for training on this machine and return it; see `add_head` for `one_weight`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     usual = plain(base)
+    packs = usual and _can_pack(base)
     add_head(model, one_weight)
     if usual:
         keep_memory()
         fast_linear(model)
-        use_documents(model)
+    if packs:
+        use_documents(base)
     return model
+
+
+def _can_pack(model: Any) -> bool:
+    training = model.training
+    try:
+        return can_pack(model.eval())
+    finally:
+        model.train(training)
 
 
 def takes_documents(model: Any) -> bool:

@@ -7,7 +7,7 @@ prefix) and not at the chosen answer, and its positions go on from the prompt's 
 from collections.abc import Sequence
 from typing import Any
 
-from aquilamed.train.attention import documents
+from aquilamed.train.attention import Span
 
 Pair = dict[str, Any]
 """`prompt_ids`, `chosen_ids`, `rejected_ids`, and perhaps `ref_chosen_logps`, `ref_rejected_logps`."""
@@ -23,7 +23,7 @@ def share_prompts(pairs: Sequence[Pair]) -> dict[str, Any]:
 
     ids: list[int] = []
     positions: list[int] = []
-    spans: list[tuple[int, int, int, int]] = []
+    spans: list[Span] = []
     heads: dict[str, list[int]] = {"chosen_ids": [], "rejected_ids": []}
     for pair in pairs:
         start, prompt = len(ids), len(pair["prompt_ids"])
@@ -38,6 +38,6 @@ def share_prompts(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {
         "input_ids": torch.tensor([ids]),
         "position_ids": torch.tensor([positions]),
-        "documents": documents(spans),
+        "documents": spans,
         "heads": torch.tensor(heads["chosen_ids"] + heads["rejected_ids"]),
     }
