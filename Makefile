@@ -7,7 +7,7 @@ TORCH := torch>=2.11,<2.14
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench bench-corpus bench-relevance format clean
+.PHONY: demo test lint bench bench-corpus bench-relevance bench-train format clean
 
 demo: $(VENV)/.model
 	$(BIN)/aquilamed run recipes/demo.yaml --workspace workspaces/demo
@@ -29,6 +29,9 @@ bench: $(VENV)/.model
 
 bench-relevance: $(VENV)/.model
 	$(BIN)/python benchmarks/relevance.py
+
+bench-train: $(VENV)/.model
+	$(BIN)/python benchmarks/train.py
 
 bench-corpus: $(VENV)/.model
 	$(BIN)/pip install -q -e ".[bench]"

@@ -62,6 +62,7 @@ def test_run_learns_and_keeps_the_best(base: Path, tmp_path: Path) -> None:
     assert losses[metrics["best_step"]] == min(v for k, v in losses.items() if k)
     assert losses[metrics["best_step"]] < losses[0]
     tokenizer, model = (f(ModelConfig(path=str(ctx.out / "model"))) for f in (load_tokenizer, load_model))
+    assert "documents" not in (ctx.out / "model" / "config.json").read_text(), "how we train is no part of a model"
     assert "generation" in (ctx.out / "model" / "chat_template.jinja").read_text()
     table = tiny.dialogues()
     held = common.is_heldout(42, 0.25, table["id"].to_list())
@@ -114,6 +115,20 @@ def test_first_loss_of_a_packed_step_is_that_of_the_dialogues_alone(base: Path, 
     )
     assert metrics["loss"][0][1] == pytest.approx(expected, abs=1e-4)
     assert metrics["supervised_tokens"] == count
+
+
+def test_accumulated_gradients_are_those_of_one_big_batch(base: Path, tmp_path: Path) -> None:
+    """Rows of one dialogue each differ in how many tokens are learned: a mean of means would be another loss."""
+    inputs = {"instruct/select": tiny.table(tmp_path, "instruct/select", tiny.dialogues())}
+    common = {"validation": 0.0, "dropout": 0.0, "packing": False, "batch": 12, "max_steps": 3, "save_steps": None}
+    found = []
+    for micro in (1, 12):
+        ctx = tiny.context(tmp_path, base, inputs, f"micro{micro}")
+        config = CONFIG.model_copy(update={**common, "micro_batch": micro, "lr": 1e-3})
+        found.append((finetune.run(ctx, config).metrics["loss"], tiny.weights(ctx.out / "model")))
+    (losses, small), (expected, big) = found
+    assert [x for _, x in losses] == pytest.approx([x for _, x in expected], abs=1e-5)
+    assert max(float((small[k] - big[k]).abs().max()) for k in big) <= 1e-5
 
 
 def test_long_and_empty_dialogues_are_counted_not_cut(base: Path, tmp_path: Path) -> None:
