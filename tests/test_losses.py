@@ -1,5 +1,6 @@
 """Packed and padded token losses equal one row at a time, whatever the architecture."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import tiny_model
 from aquilamed.losses import can_pack, packs, token_losses
 from aquilamed.models import ModelConfig, load_model
+from aquilamed.train.matmul import packed_products
 
 ROWS = [[5, 9, 11, 40, 7], [8, 3], [100, 20, 31, 44, 45, 46, 47, 48, 9], [12, 13, 14]]
 
@@ -83,3 +85,19 @@ def test_an_architecture_packs_only_where_its_losses_stay(kind: str, packs_rows:
     for row, losses in zip(ROWS, token_losses(model, ROWS), strict=True):
         assert torch.allclose(losses, plain(model, row), atol=1e-5)
     assert model.config._attn_implementation == before
+
+
+def test_products_with_packed_weights_are_gone_afterwards_and_follow_the_weights(tmp_path: Path) -> None:
+    import torch
+
+    model = load_model(ModelConfig(path=str(tiny_model.build(tmp_path))))
+    ids = torch.tensor([ROWS[2]])
+    with torch.inference_mode():
+        before = model(ids).logits
+        with packed_products(model):
+            assert torch.allclose(model(ids).logits, before, atol=1e-5)
+    assert not any("forward" in vars(m) for m in model.modules() if isinstance(m, torch.nn.Linear))
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.mul_(3)
+    assert token_losses(model, [ROWS[2]])[0].tolist() == pytest.approx(plain(model, ROWS[2]).tolist(), abs=1e-5)
+    assert not torch.allclose(model(ids).logits, before, atol=1e-3)

@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 
 from aquilamed.scoring import BATCH_TOKENS, batches
 from aquilamed.train.attention import use_documents
+from aquilamed.train.matmul import packed_products, product
 
-PACK_TOKENS = {"cpu": 512}
+PACK_TOKENS = {"cpu": 1024}
 """Tokens per packed pass: a layer's activations stay in a CPU's cache; other devices take BATCH_TOKENS."""
 HEAD_BLOCK = 2048
 """Vocabulary entries per block of the head: 512 rows × 2048 × 4 bytes = 4 MB."""
@@ -72,7 +73,7 @@ def token_losses(
         else:
             plan = batches(inputs, tokens or BATCH_TOKENS)
         run = _packed_losses if packed else _padded_losses
-        with packed_attention(model) if packed else nullcontext():
+        with packed_attention(model) if packed else nullcontext(), packed_products(model):
             for batch in plan:
                 targets = [[rows[work[b]][p] for p in wanted[work[b]]] for b in batch]
                 before = [[p - 1 for p in wanted[work[b]]] for b in batch]
@@ -112,7 +113,10 @@ def _head_losses(head: Any, hidden: Any, targets: Any) -> Any:
     for start in range(0, head.weight.shape[0], HEAD_BLOCK):
         block = slice(start, start + HEAD_BLOCK)
         bias = None if head.bias is None else head.bias[block]
-        logits = torch.nn.functional.linear(hidden, head.weight[block], bias).float()
+        if bias is None and hidden.device.type == "cpu" and hidden.dtype == torch.float32:
+            logits = product(hidden, head.weight[block])
+        else:
+            logits = torch.nn.functional.linear(hidden, head.weight[block], bias).float()
         peak = logits.amax(1, keepdim=True)
         most.append(peak)
         sums.append(logits.sub_(peak).exp_().sum(1, keepdim=True))
