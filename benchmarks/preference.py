@@ -46,7 +46,7 @@ sources:
     sources:
       - {{name: medicalgpt-dpo-zh, path: preference/dpo_zh_500.jsonl, form: sharegpt_dpo, license: Apache-2.0}}
       - {{name: medicalgpt-reward, path: preference/medicalgpt_reward_test.json, form: reward_pairs, license: NC}}
-prefer: {{subjective: null, objective: {{questions: ["{exam}"]}}}}
+prefer: {{subjective: null, objective: {{questions: [{{name: apollo-exam, path: "{exam}"}}]}}}}
 finetune: null
 align: null
 evaluate:

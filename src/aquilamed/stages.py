@@ -120,7 +120,10 @@ STAGES: tuple[Stage, ...] = (
         "prefer/objective",
         objective.run,
         uses=("evaluate.benchmarks",),
-        files=lambda r: [*(r.prefer.objective.questions if r.prefer.objective else []), *_benchmark_paths(r)],
+        files=lambda r: [
+            *(s.path for s in (r.prefer.objective.questions if r.prefer.objective else [])),
+            *_benchmark_paths(r),
+        ],
     ),
     Stage("sources/preferences", preferences.run, files=lambda r: _source_paths(r.sources.preferences)),
     Stage(

@@ -17,6 +17,7 @@ from aquilamed.prefer import objective, subjective
 from aquilamed.prefer.objective import ObjectiveConfig
 from aquilamed.prefer.subjective import SubjectiveConfig
 from aquilamed.records import read_parts
+from aquilamed.sources.questions import QuestionSource
 from aquilamed.stage import Context
 
 ANSWERS = {
@@ -137,7 +138,7 @@ def exam(tmp_path: Path) -> tuple[Context, ObjectiveConfig]:
     ctx = tiny_model.context(tmp_path, tmp_path, {})
     ctx.recipe.evaluate = SimpleNamespace(benchmarks=[BenchmarkConfig(task="exam", path="bench.jsonl")])  # type: ignore[misc]
     ctx.recipe.data_folder = lambda: tmp_path  # type: ignore[method-assign]
-    return ctx, ObjectiveConfig(questions=["train.jsonl"])
+    return ctx, ObjectiveConfig(questions=[QuestionSource(name="exam", path="train.jsonl")])
 
 
 def test_objective_pairs(tmp_path: Path) -> None:
@@ -166,6 +167,32 @@ def test_objective_pairs(tmp_path: Path) -> None:
     again.recipe.evaluate, again.recipe.data_folder = ctx.recipe.evaluate, ctx.recipe.data_folder  # type: ignore[misc, method-assign]
     objective.run(again, config)
     assert read_parts(again.out / "kept").equals(kept)
+
+
+def test_cmb_exam_as_published_and_what_cannot_be_used(tmp_path: Path) -> None:
+    options = {"A": "发热", "B": "咳嗽", "C": "皮疹", "D": "水肿", "E": ""}
+    row = {"exam_subject": "内科学", "question_type": "单项选择题", "option": options, "answer": "B"}
+    asked = "慢性支气管炎患者每年冬季反复出现的最主要的症状是下列哪一项"
+    rows = [
+        {**row, "question": asked},
+        {**row, "question": f"{asked}，请选出全部", "question_type": "多项选择题", "answer": "BD"},
+        {**row, "question": f"{asked}（答案缺失）", "answer": "E"},
+        {**row, "question": f"{asked}（单选多答）", "answer": "AB"},
+    ]
+    (tmp_path / "CMB-train.json").write_text(json.dumps(rows), encoding="utf-8")
+    ctx = tiny_model.context(tmp_path, tmp_path, {})
+    ctx.recipe.evaluate = SimpleNamespace(benchmarks=[])  # type: ignore[misc]
+    ctx.recipe.data_folder = lambda: tmp_path  # type: ignore[method-assign]
+    source = QuestionSource(name="cmb", path="CMB-train.json", form="cmb_exam")
+    result = objective.run(ctx, ObjectiveConfig(questions=[source], styles=["letter"]))
+    kept, dropped = read_parts(ctx.out / "kept"), read_parts(ctx.out / "dropped")
+    assert result.records_in == 4
+    assert sorted(c[0]["content"] for c in kept["chosen"].to_list()) == ["B", "BD"]
+    assert set(kept["source"]) == {"cmb"}
+    assert set(kept["license"]) == {"Apache-2.0"}
+    assert result.metrics["licenses"]["Apache-2.0"]["redistribute"] is True
+    assert dropped["reason"].to_list() == ["sources.answer"] * 2
+    assert sorted(d.split(": ")[0] for d in dropped["detail"]) == ["CMB-train.json:3", "CMB-train.json:4"]
 
 
 def test_the_limit_and_an_empty_split(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ name: review
 sources: {}
 prefer:
   subjective: null
-  objective: {questions: [exam.jsonl], styles: [letter_text]}
+  objective: {questions: [{name: exam, path: exam.jsonl}], styles: [letter_text]}
 align: null
 """
 RIGHT = "deep vein thrombosis"

@@ -10,9 +10,9 @@ that longer is better.
 
 import hashlib
 from collections import Counter
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aquilamed.config import Config, Invalid
 from aquilamed.corpus.decontaminate import DecontaminateConfig, build_index, leaks
@@ -20,7 +20,10 @@ from aquilamed.evaluate.tasks import benchmark_texts
 from aquilamed.evaluate.tasks.reading import LETTERS
 from aquilamed.prefer.pairs import write_pairs
 from aquilamed.records import Question, record_id
-from aquilamed.sources.questions import read_exam
+from aquilamed.sources.files import BadRecord
+from aquilamed.sources.licenses import of_sources, stated
+from aquilamed.sources.questions import QuestionSource, read_source
+from aquilamed.sources.source import distinct_names
 from aquilamed.stage import Context, Result
 
 Style = Literal["letter", "letter_text", "rationale"]
@@ -37,10 +40,10 @@ SEVERAL = {
 class ObjectiveConfig(Config):
     """Pairs from questions with a known answer."""
 
-    questions: list[str] = Field(min_length=1)
-    """Files of questions in the exam form (below data_root, or sample://…); never a benchmark."""
+    questions: list[QuestionSource] = Field(min_length=1)
+    """The questions; never a benchmark's."""
     splits: list[str] = ["train"]
-    """Which splits of those files are used."""
+    """Which splits are used; CMB-Exam's published questions count as train."""
     limit: int = Field(default=3708, ge=1)
     """How many pairs, chosen by seeded hash (the paper: 3,708)."""
     styles: list[Style] = Field(default=["letter", "letter_text", "rationale"], min_length=1)
@@ -48,15 +51,25 @@ class ObjectiveConfig(Config):
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     """How overlap with the benchmarks is found."""
 
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        distinct_names(self.questions)
+        return self
+
 
 def run(ctx: Context, config: ObjectiveConfig) -> Result:
-    """Kept: pairs. Dropped: questions that overlap a benchmark, repeat another, have no wrong option, or exceed the limit."""
-    names = [named for pattern in config.questions for named in ctx.files(pattern)]
-    questions = [q for name, path in names for q in read_exam(path, name) if q.split in config.splits]
+    """Kept: pairs. Dropped: what is no sound question, and questions that overlap a benchmark, repeat another, have no wrong
+    option, or exceed the limit. Metrics: also `licenses`, name → url, redistribute and note.
+
+    Raises `Invalid` when there is no question of these splits.
+    """
+    read = [(s, q) for s in config.questions for q in read_source(s, ctx.files(s.path))]
+    questions = [q for _, q in read if isinstance(q, Question) and q.split in config.splits]
+    unread = [_unread(s, q) for s, q in read if isinstance(q, BadRecord)]
     if not questions:
-        raise Invalid(
-            f"prefer.objective: no question of split {', '.join(config.splits)} in {', '.join(config.questions)}"
-        )
+        first = f"; the first unusable one: {unread[0]['detail']}" if unread else ""
+        paths = ", ".join(s.path for s in config.questions)
+        raise Invalid(f"prefer.objective: no question of split {', '.join(config.splits)} in {paths}{first}")
     questions.sort(key=lambda q: _hash(ctx.seed, "order", q.id))
     texts = ["\n".join([q.question, *q.options]) for q in questions]
     overlaps = leaks(texts, build_index(benchmark_texts(ctx), config.decontaminate))
@@ -78,6 +91,7 @@ def run(ctx: Context, config: ObjectiveConfig) -> Result:
             styles[style] += 1
             letters.update(question.answer)
             several += len(question.answer) > 1
+    records += unread
     kept = write_pairs(ctx, records)
     metrics = {
         "pairs": kept.height,
@@ -85,8 +99,27 @@ def run(ctx: Context, config: ObjectiveConfig) -> Result:
         "styles": dict(sorted(styles.items())),
         "answer_letters": dict(sorted(letters.items())),
         "several_answers": several,
+        "licenses": stated(of_sources(config.questions)),
     }
     return Result(metrics, records_in=len(records))
+
+
+def _unread(source: QuestionSource, bad: BadRecord) -> dict[str, Any]:
+    """What could not be read, as a dropped pair without words; the detail names file and line."""
+    return {
+        "id": record_id("objective", record_id(source.name, bad.origin)),
+        "source": source.name,
+        "license": source.terms().name,
+        "origin": bad.origin,
+        "kind": "objective",
+        "lang": "",
+        "prompt": [],
+        "chosen": [],
+        "rejected": [],
+        "margin": 0.0,
+        "reason": bad.reason,
+        "detail": bad.detail,
+    }
 
 
 def _hash(seed: int, what: str, record: str) -> int:

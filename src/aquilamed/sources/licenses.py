@@ -133,7 +133,8 @@ def license_table(recipe: "Recipe") -> dict[str, License]:
     Raises `Invalid` when one name means two things.
     """
     sections = [recipe.sources.documents, recipe.sources.dialogues, recipe.sources.preferences]
-    return of_sources(source for section in sections if section for source in section.sources)
+    sources: list[Source] = [source for section in sections if section for source in section.sources]
+    return of_sources([*sources, *(recipe.prefer.objective.questions if recipe.prefer.objective else [])])
 
 
 def stated(table: Mapping[str, License]) -> dict[str, dict[str, Any]]:

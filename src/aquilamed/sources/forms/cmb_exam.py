@@ -16,17 +16,27 @@ SINGLE, MULTIPLE = "单项选择题", "多项选择题"
 
 def parse(value: Any) -> list[Message]:
     """The question with its options, answered by letters and wordings; one with several answers says so."""
-    kind, question, answer = (
-        text(value, "question_type", SINGLE),
-        text(value, "question").strip(),
-        text(value, "answer"),
-    )
-    if kind == SINGLE and len(answer.strip()) > 1:
+    plain = to_exam(value)
+    if plain["question"] and text(value, "question_type", SINGLE) == MULTIPLE:
+        plain["question"] = f"（{MULTIPLE}）{plain['question']}"
+    return exam.parse(plain)
+
+
+def to_exam(value: Any) -> dict[str, Any]:
+    """The record in the generic exam form. Raises `Misfit` when a question with one answer has several."""
+    answer = text(value, "answer")
+    if text(value, "question_type", SINGLE) == SINGLE and len(answer.strip()) > 1:
         raise Misfit("answer", f"a question with one answer ({SINGLE}) is answered {answer[:40]!r}")
     options = value.get("option")
     if isinstance(options, dict):
         # Questions with fewer options fill up the last letters with nothing.
         options = {k: v for k, v in options.items() if not (v is None or (isinstance(v, str) and not v.strip()))}
-    said = f"（{MULTIPLE}）{question}" if question and kind == MULTIPLE else question
-    rationale = text(value, "explanation", "")
-    return exam.parse({"question": said, "options": options, "answer": answer, "rationale": rationale})
+    return {
+        "lang": "zh",
+        "topic": text(value, "exam_subject", ""),
+        "question": text(value, "question").strip(),
+        "options": options,
+        "answer": answer,
+        "rationale": text(value, "explanation", ""),
+        "split": "train",
+    }
