@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 failed, 2 the recipe or an input is wrong, 130 interrupted and resumable.
 """
 
-import json
 import os
 import signal
 import sys
@@ -13,14 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from aquilamed import __version__
 from aquilamed.cli_review import review_app
 from aquilamed.config import Invalid, StageFailed
+from aquilamed.places import mirrored, opened, workspace_at
 from aquilamed.progress import Progress
+from aquilamed.terminal import excerpt, print_json, table
 
 app = typer.Typer(
     name="aquilamed",
@@ -76,7 +74,7 @@ def run(
     from aquilamed.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    space, remote = _workspace(workspace or f"workspaces/{loaded.name}")
+    space, remote = workspace_at(workspace or f"workspaces/{loaded.name}")
     progress = Progress()
     finished = remote.up if remote else None
     try:
@@ -106,7 +104,7 @@ def plan(
     from aquilamed.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    space = _mirrored(workspace or f"workspaces/{loaded.name}")
+    space = mirrored(workspace or f"workspaces/{loaded.name}")
     states = pipeline.states(loaded, space)
     rows = [
         {"stage": s.name, "action": "skip" if s.state == "done" else "run", "why": s.why or s.state} for s in states
@@ -116,13 +114,13 @@ def plan(
     if as_json:
         money = {"budget": loaded.annotator.budget, "spent": paid, "currency": loaded.annotator.currency}
         about = {"recipe": loaded.name, "workspace": str(space.root), "stages": rows, "estimates": numbers}
-        _print_json(about | {"calls": [asdict(c) for c in calls], "money": money})
+        print_json(about | {"calls": [asdict(c) for c in calls], "money": money})
     else:
-        _table(f"Plan of {loaded.name} in {space.root}", rows)
-        _table("Estimates", [{"what": key, "value": value} for key, value in numbers.items()])
+        table(f"Plan of {loaded.name} in {space.root}", rows)
+        table("Estimates", [{"what": key, "value": value} for key, value in numbers.items()])
         title = f"Calls of the annotator ({loaded.annotator.model or loaded.annotator.kind}, {loaded.annotator.mode})"
         if calls:
-            _table(title, call_table(loaded, calls))
+            table(title, call_table(loaded, calls))
     check_budget(loaded, calls, paid)
 
 
@@ -131,16 +129,16 @@ def status(workspace: WorkspacePath, as_json: AsJson = False) -> None:
     """Every stage of a workspace: state, counts, duration."""
     from aquilamed import pipeline
 
-    space, loaded = _open(workspace)
+    space, loaded = opened(workspace)
     rows = []
     for s in pipeline.states(loaded, space):
         m = s.artifact.manifest if s.artifact else {}
         keys = ("records_in", "records_kept", "records_dropped", "seconds")
         rows.append({"stage": s.name, "state": s.state, "why": s.why} | {k: m.get(k) for k in keys})
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _table(str(space.root), rows)
+        table(str(space.root), rows)
 
 
 @app.command("report")
@@ -148,7 +146,7 @@ def report_command(workspace: WorkspacePath) -> None:
     """Write report/index.html and report/summary.json from the manifests."""
     from aquilamed import report
 
-    space, _ = _open(workspace)
+    space, _ = opened(workspace)
     typer.echo(report.write(space))
 
 
@@ -163,14 +161,14 @@ def dropped(
     """Browse what a stage rejected, and why."""
     from aquilamed.browse import dropped_records
 
-    space, loaded = _open(workspace)
+    space, loaded = opened(workspace)
     rows = dropped_records(loaded, space, stage, reason, limit)
     if as_json:
         for row in rows:
-            _print_json(row, indent=None)
+            print_json(row, indent=None)
         return
-    shown = [{"origin": r["origin"], "reason": r["reason"], "detail": r["detail"], "text": _excerpt(r)} for r in rows]
-    _table(f"{stage}: dropped records", shown)
+    shown = [{"origin": r["origin"], "reason": r["reason"], "detail": r["detail"], "text": excerpt(r)} for r in rows]
+    table(f"{stage}: dropped records", shown)
 
 
 @app.command()
@@ -217,7 +215,7 @@ def release_command(
         hub.check(push)
     elif public:
         raise Invalid("--public goes with --push OWNER/NAME")
-    space, _ = _open(workspace)
+    space, _ = opened(workspace)
     folder = release(space, what, out, include_restricted=include_restricted, stage=stage, repository=push)
     typer.echo(folder)
     if push:
@@ -252,9 +250,9 @@ def doctor(as_json: AsJson = False) -> None:
 
     found = machine()
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        _table("This machine", [{"what": k, "value": v} for k, v in found.items()])
+        table("This machine", [{"what": k, "value": v} for k, v in found.items()])
 
 
 @recipe_app.command("schema")
@@ -262,7 +260,7 @@ def recipe_schema() -> None:
     """Print the JSON schema of recipes: every key with its meaning, type and default."""
     from aquilamed.recipe import Recipe
 
-    _print_json(Recipe.model_json_schema())
+    print_json(Recipe.model_json_schema())
 
 
 @recipe_app.command("show")
@@ -271,60 +269,6 @@ def recipe_show(recipe: RecipePath, overrides: Overrides = None) -> None:
     from aquilamed.recipe import load_recipe, save_recipe
 
     typer.echo(save_recipe(load_recipe(recipe, overrides)))
-
-
-def _workspace(place: str) -> tuple[Any, Any]:
-    """A workspace, and its remote side when the place is a URL."""
-    from aquilamed.remote import Remote, is_url
-    from aquilamed.workspace import Workspace
-
-    remote = Remote(place) if is_url(place) else None
-    return Workspace(remote.root if remote else Path(place)), remote
-
-
-def _mirrored(place: str) -> Any:
-    """A workspace to read; one behind a URL is mirrored first."""
-    space, remote = _workspace(place)
-    if remote:
-        remote.down(Progress())
-    return space
-
-
-def _open(place: str) -> Any:
-    from aquilamed.recipe import load_recipe
-
-    space = _mirrored(place)
-    if not (space.root / "recipe.yaml").exists():
-        raise Invalid(f"{place} is not a workspace: it has no recipe.yaml (aquilamed run makes one)")
-    return space, load_recipe(space.root / "recipe.yaml")
-
-
-def _excerpt(row: dict[str, Any]) -> str:
-    text = row.get("text") or json.dumps(row.get("messages") or row.get("prompt"), ensure_ascii=False)
-    return text[:120].replace("\n", " ")
-
-
-def _print_json(value: Any, indent: int | None = 2) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
-
-
-def _table(title: str, rows: list[dict[str, Any]]) -> None:
-    """A table of plain text: nothing in a cell is taken for markup or for a terminal's control sequence."""
-    table = Table(title=Text(title), title_justify="left")
-    for column in rows[0] if rows else ("nothing",):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_printable(v)) for v in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _printable(value: Any) -> str:
-    text = (
-        f"{value:,}"
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else str(value if value is not None else "")
-    )
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
 def _terminated(*_: Any) -> None:

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from aquilamed.places import opened
+from aquilamed.terminal import print_json, table
+
 review_app = typer.Typer(help="Doctors review preference pairs.", no_args_is_help=True)
 
 WorkspacePath = Annotated[str, typer.Argument(metavar="WORKSPACE", help="A workspace folder or URL.")]
@@ -24,10 +27,9 @@ def export(
     ] = None,
 ) -> None:
     """Write pairs for doctors to judge, the answers as A and B in an order that hides the model's choice."""
-    from aquilamed.cli import _open
     from aquilamed.prefer import review
 
-    space, loaded = _open(workspace)
+    space, loaded = opened(workspace)
     count, files = review.export(loaded, space, out, format, limit, kind)
     typer.echo(f"{count:,} pairs: {', '.join(map(str, files))}")
 
@@ -40,11 +42,10 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="A rater's other verdict of a pair gives way.")] = False,
 ) -> None:
     """Keep doctors' verdicts in the workspace; the next run applies them."""
-    from aquilamed.cli import _open
     from aquilamed.prefer import review
     from aquilamed.remote import Remote, is_url
 
-    space, loaded = _open(workspace)
+    space, loaded = opened(workspace)
     counts = review.import_files(loaded, space, files, format, replace)
     if is_url(workspace):
         Remote(workspace).up_review()
@@ -56,20 +57,19 @@ def agreement(
     workspace: WorkspacePath, as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False
 ) -> None:
     """How far doctors agree with each other and with the model's judge."""
-    from aquilamed.cli import _open, _print_json, _table
     from aquilamed.prefer import review
 
-    space, loaded = _open(workspace)
+    space, loaded = opened(workspace)
     found = review.agreement(loaded, space)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [{"what": name, "value": found[name]} for name in ("pairs_judged", "skipped", "fleiss_kappa", "alpha")]
     rows += [{"what": f"alpha of {name}", "value": value} for name, value in found["aspects"].items()]
-    _table("Agreement of raters", rows)
+    table("Agreement of raters", rows)
     two = [
         {"raters": " and ".join(t["raters"]), **{k: t[k] for k in ("pairs", "equal", "kappa")}} for t in found["two"]
     ]
-    _table(
+    table(
         "Two raters, and the raters with the model's judge", [*two, {"raters": "all and the judge", **found["model"]}]
     )

@@ -90,7 +90,9 @@ if __name__ == "__main__":
     import torch
 
     stage, folder, *kill = sys.argv[1:]
-    torch.set_num_threads(1)  # bit for bit needs as many threads as before; building the model sets them, a second run builds none
+    torch.set_num_threads(
+        1
+    )  # bit for bit needs as many threads as before; building the model sets them, a second run builds none
 
     def die(step: int) -> None:
         if kill and step == int(kill[0]):

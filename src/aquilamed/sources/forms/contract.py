@@ -1,6 +1,7 @@
 """What the forms share: typed access to a raw value's fields, and turns made of who said what."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
@@ -109,3 +110,27 @@ def join_turns(said: Iterable[tuple[Role, str]]) -> list[Message]:
     if turns and turns[-1]["role"] == "user" and len(turns) > 1:
         turns = turns[:-1]
     return turns
+
+
+def spoken_turns(dialogue: str, speaker: re.Pattern[str], prefixes: Sequence[tuple[str, Role]]) -> list[Message]:
+    """A transcript's turns, joined per speaker; a line without a speaker goes on with the one before.
+
+    Args:
+        speaker: matches the speaker (group 1) and the words (group 2) of a line.
+        prefixes: how speakers of a role begin, in lower case; the first that fits counts.
+
+    Raises:
+        Misfit: roles when a speaker has none, or the first line no speaker.
+    """
+    said: list[tuple[Role, str]] = []
+    for number, line in enumerate(dialogue.splitlines(), 1):
+        if match := speaker.match(line):
+            role = next((role for prefix, role in prefixes if match[1].lower().startswith(prefix)), None)
+            if role is None:
+                raise Misfit("roles", f"line {number} of the dialogue is by {match[1]!r}")
+            said.append((role, match[2]))
+        elif said:
+            said[-1] = (said[-1][0], f"{said[-1][1]}\n{line}")
+        elif line.strip():
+            raise Misfit("roles", f"line {number} of the dialogue names no speaker")
+    return join_turns(said)

@@ -7,8 +7,7 @@ import re
 from typing import Any
 
 from aquilamed.records import Message
-from aquilamed.sources.forms.contract import Published, Role, join_turns, text
-from aquilamed.sources.raw import Misfit
+from aquilamed.sources.forms.contract import Published, Role, spoken_turns, text
 
 PUBLISHED = Published("https://github.com/abachaa/MTS-Dialog", license="CC-BY-4.0")
 
@@ -22,21 +21,5 @@ _PREFIXES: tuple[tuple[str, Role], ...] = (
 
 
 def parse(value: Any) -> list[Message]:
-    """The turns, joined per speaker; a line without a speaker goes on with the one before."""
-    said: list[tuple[Role, str]] = []
-    for number, line in enumerate(text(value, "dialogue").splitlines(), 1):
-        match = _SPEAKER.match(line)
-        if match:
-            said.append((_role(match[1], number), match[2]))
-        elif said:
-            said[-1] = (said[-1][0], f"{said[-1][1]}\n{line}")
-        elif line.strip():
-            raise Misfit("roles", f"line {number} of the dialogue names no speaker")
-    return join_turns(said)
-
-
-def _role(speaker: str, number: int) -> Role:
-    for prefix, role in _PREFIXES:
-        if speaker.lower().startswith(prefix):
-            return role
-    raise Misfit("roles", f"line {number} of the dialogue is by {speaker!r}")
+    """The transcript's turns."""
+    return spoken_turns(text(value, "dialogue"), _SPEAKER, _PREFIXES)
