@@ -42,7 +42,7 @@ def relevance(axis: Any, summary: dict[str, Any]) -> bool:
     for key, style in (("relevance_low", "--"), ("relevance_high", "-.")):
         cut = summary["composition"]["thresholds"].get(key)
         if cut is not None:
-            side = "from" if key == "relevance_low" else "to"
+            side = "where no turn is below" if key == "relevance_low" else "to"
             axis.axvline(cut, color=VERMILION, linestyle=style, label=f"kept {side} {cut:.3g}")
     axis.set(xlabel="mean Context Relevance of a dialogue", ylabel="multi-turn dialogues")
     axis.legend(fontsize=8, frameon=False)
