@@ -8,7 +8,7 @@ import pytest
 from aquilamed.annotate import ASPECTS, CallError, TurnScores, Verdict
 from aquilamed.evaluate import parity
 from aquilamed.evaluate.multiturn import MultiturnConfig, _converse, summarise
-from aquilamed.evaluate.pairwise import _aspects, judge_pairs
+from aquilamed.evaluate.verdicts import aspects, judge_pairs, outcome_figures
 from aquilamed.records import Dialogue, Message
 
 
@@ -69,10 +69,42 @@ def test_aspects_are_counted_by_the_same_rule() -> None:
 
     judged = judge_pairs(Judge(careful), ITEMS, ["long answer", "x"], ["short", "longer"])  # type: ignore[arg-type]
     assert [o for o, _, _ in judged] == ["win", "unscored"]
-    counts = _aspects(judged)
+    counts = aspects(judged)
     assert counts["proficiency"] == {"win": 1, "tie": 0, "loss": 0}
     assert counts["fluency"] == {"win": 0, "tie": 1, "loss": 0}, "A in both orders is the position, not the answer"
     assert counts["relevance"] == {"win": 0, "tie": 1, "loss": 0}
+
+
+def test_a_judge_that_sees_the_order_is_found_out() -> None:
+    items, answers = [dialogue("q", "ref")] * 40, ["a" * (10 + 2 * n) for n in range(40)]
+
+    def figures(rule: Any) -> dict[str, Any]:
+        judged = judge_pairs(Judge(rule), items, answers, ["b" * 31] * 40)  # type: ignore[arg-type]
+        return outcome_figures(judged, answers, ["b" * 31] * 40)
+
+    first = figures(lambda i: verdict("A"))["position"]
+    assert (first["first"]["share"], first["second"]["share"], first["agree"]["share"]) == (1.0, 0.0, 0.0)
+    assert first["first"]["interval"][0] == pytest.approx(0.025 ** (1 / 40)), "40 of 40 is no certainty"
+    assert figures(lambda i: verdict("B"))["position"]["second"]["share"] == 1.0
+    fair = figures(lambda i: verdict("A" if len(i["answer_a"]) > len(i["answer_b"]) else "B"))
+    assert (fair["position"]["first"]["share"], fair["position"]["agree"]["share"]) == (0.0, 1.0)
+    assert (fair["win"], fair["loss"]) == (29, 11)
+    assert fair["shares"]["win"]["share"] == 29 / 40
+    assert fair["win_rate"] == 29 / 40
+    assert "separates" in fair["length_controlled"]["reason"], "the judge saw nothing but length"
+
+
+def test_unscored_pairs_are_in_no_share() -> None:
+    def fails(item: dict[str, str]) -> Any:
+        return CallError("timeout", "60 s") if "x" in (item["answer_a"], item["answer_b"]) else verdict("tie")
+
+    judged = judge_pairs(Judge(fails), ITEMS, ["long answer", "x"], ["short", "longer"])  # type: ignore[arg-type]
+    found = outcome_figures(judged, ["long answer", "x"], ["short", "longer"])
+    assert (found["tie"], found["unscored"], found["shares"]["tie"]["share"], found["win_rate"]) == (1, 1, 1.0, 0.5)
+    assert found["position"]["n"] == 1
+    assert found["characters"] == {"answer": 11, "other": 5}
+    nothing = outcome_figures([("unscored", "", None)], ["x"], ["y"])
+    assert (nothing["shares"]["win"], nothing["win_rate"]) == ({"share": None, "interval": None}, None)
 
 
 class Writer:
@@ -98,14 +130,35 @@ def test_the_history_is_the_models_own_or_the_references(history: Any, said: str
 def test_averages_leave_unscored_rounds_out() -> None:
     good = TurnScores(fluency=4, relevance=5, completeness=2, proficiency=3).model_dump()
     rows = [
-        {"round": 1, "error": None, **good},
-        {"round": 1, "error": "timeout", **dict.fromkeys(ASPECTS)},
-        {"round": 2, "error": "timeout", **dict.fromkeys(ASPECTS)},
+        {"benchmark": "b", "id": "1", "round": 1, "error": None, **good},
+        {"benchmark": "b", "id": "2", "round": 1, "error": "timeout", **dict.fromkeys(ASPECTS)},
+        {"benchmark": "b", "id": "1", "round": 2, "error": "timeout", **dict.fromkeys(ASPECTS)},
     ]
     found = summarise(rows)
-    assert found["rounds"][0] == {"round": 1, "n": 1, "unscored": 1, **good}
+    counts = {"n": 1, "dialogues": 1, "unscored": 1}
+    assert found["rounds"][0] == {"round": 1, **counts, **good, "intervals": dict.fromkeys(ASPECTS)}
     assert found["rounds"][1]["fluency"] is None
     assert found["average"]["n"] == 1
+
+
+def test_rounds_of_one_dialogue_are_drawn_together() -> None:
+    def rows(score: Any) -> list[dict[str, Any]]:
+        places = [(d, r) for d in range(20) for r in range(1, 6)]
+        told = {"benchmark": "b", "error": None}
+        return [told | {"id": str(d), "round": r, **dict.fromkeys(ASPECTS, score(d, r))} for d, r in places]
+
+    def width(found: dict[str, Any]) -> float:
+        low, high = found["average"]["intervals"]["fluency"]
+        return float(high - low)
+
+    # The same scores, once all alike within a dialogue, once spread over all.
+    alike, mixed = summarise(rows(lambda d, r: 1 + d % 5)), summarise(rows(lambda d, r: r))
+    assert alike["average"]["fluency"] == mixed["average"]["fluency"] == 3
+    assert width(alike) > 1
+    assert width(mixed) == 0, "every dialogue has the same mean"
+    assert alike["average"]["dialogues"] == 20
+    assert alike["benchmarks"]["b"]["average"] == alike["average"]
+    assert summarise(rows(lambda d, r: 5))["average"]["intervals"]["fluency"][0] < 4.5, "20 dialogues are no certainty"
 
 
 def test_the_papers_numbers_stand_beside_ours() -> None:

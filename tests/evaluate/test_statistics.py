@@ -41,3 +41,22 @@ def test_a_small_difference_is_called_noise_and_a_large_one_is_not() -> None:
     assert 0.2 < found["interval"][0] < 0.3 < found["interval"][1] < 0.4
     assert paired(first, [True, True, *first[2:]])["noise"]
     assert paired([], [])["difference"] is None
+
+
+def test_values_that_are_all_alike_give_the_exact_interval() -> None:
+    rate = 0.025 ** (1 / 30)  # Clopper and Pearson's lower end for 30 of 30
+    assert interval([1.0] * 30, bounds=(0, 1)) == pytest.approx([rate, 1])
+    assert interval([0.0] * 30, bounds=(0, 1)) == pytest.approx([0, 1 - rate])
+    assert interval([0.5] * 30, bounds=(0, 1)) == pytest.approx([rate / 2, 1 - rate / 2])
+    assert interval([1.0] * 30) == [1.0, 1.0]
+    assert interval([0.0, 1.0] * 20, bounds=(0, 1)) == interval([0.0, 1.0] * 20)
+
+
+def test_clusters_are_the_observations() -> None:
+    values = [float(n % 2) for n in range(40) for _ in range(10)]
+    marks = [n for n in range(40) for _ in range(10)]
+    low, high = interval(values, clusters=marks) or (0, 0)
+    assert [low, high] == interval([float(n % 2) for n in range(40)])
+    alone = interval(values) or [0, 0]
+    assert high - low == pytest.approx(math.sqrt(10) * (alone[1] - alone[0]), rel=0.15)
+    assert interval(values[:10], clusters=["one"] * 10) is None

@@ -93,6 +93,16 @@ METRICS: dict[str, dict[str, Any]] = {
                 "tie": 3,
                 "loss": 1,
                 "unscored": 1,
+                "shares": {o: {"share": 0.375, "interval": [0.125, 0.75]} for o in ("win", "tie", "loss")},
+                "win_rate": 0.6875,
+                "win_rate_interval": [0.44, 0.9375],
+                "length_controlled": {
+                    "win_rate": None,
+                    "interval": None,
+                    "reason": "only 8 scored pairs, 20 are needed",
+                },
+                "characters": {"answer": 812.5, "other": 61},
+                "position": {"n": 8} | {k: {"share": 0.25, "interval": None} for k in ("first", "second", "agree")},
             }
         ],
     },
@@ -118,6 +128,7 @@ METRICS: dict[str, dict[str, Any]] = {
                     "relevance": 3,
                     "completeness": 2,
                     "proficiency": None,
+                    "intervals": {"fluency": [4.1, 4.75], "relevance": None},
                 },
             }
         },
@@ -195,6 +206,7 @@ def test_numbers_come_from_the_manifests(tmp_path: Path) -> None:
             "unsupported 3",
         ),
         *("31.0 to 56.0", "90.0 % (n = 11)", "34.0 % (n = 50)", "+1.6", "-8.0 to +11.0", "noise", "31.0 %"),
+        *("37.5 (12.5 to 75.0)", "68.8 (44.0 to 93.8)", "none: only 8 scored pairs", "812 / 61", "4.50 (4.10 to 4.75)"),
         *("76 / 17.8 / 6.2", "9.9.9", "1:15", "two rule-based raters, not from an LLM", "Not a medical device"),
     ):
         assert shown in text, shown

@@ -1,7 +1,7 @@
 """Stage evaluate/multiturn: the model continues dialogues round by round (paper, section 5: CMtMedQA, CMB-Clin).
 
-Every round is judged from 1 to 5 on fluency, relevance, completeness and proficiency; averages per round and over all.
-A round whose judgement failed is unscored and counted, never given a number.
+Every round is judged from 1 to 5 on fluency, relevance, completeness and proficiency; averages per round and over all,
+with intervals over dialogues. A round whose judgement failed is unscored and counted, never given a number.
 """
 
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from pydantic import Field
 from aquilamed.annotate import ASPECTS, TURN, CallError
 from aquilamed.config import Config
 from aquilamed.evaluate.contestants import Answers, ModelName, contestants, dialogue_text
+from aquilamed.evaluate.statistics import interval
 from aquilamed.evaluate.tasks import read_dialogues
 from aquilamed.records import Dialogue, Message, write_json, write_part
 from aquilamed.stage import Context, Result
@@ -91,15 +92,24 @@ def _converse(
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Averages per round and over all rounds; None where nothing was scored."""
+    """Averages per round, over all rounds, and per benchmark; None where nothing was scored.
+
+    `intervals` holds the 95 % bootstrap interval of every aspect, drawn over dialogues: rounds of one dialogue share their
+    patient and, with `history: own`, the model's earlier mistakes. `n` counts scored rounds, `dialogues` what they come from.
+    """
 
     def average(part: list[dict[str, Any]]) -> dict[str, Any]:
         scored = [r for r in part if r["error"] is None]
+        dialogues = [(r["benchmark"], r["id"]) for r in scored]
         means = {a: sum(r[a] for r in scored) / len(scored) if scored else None for a in ASPECTS}
-        return {"n": len(scored), "unscored": len(part) - len(scored), **means}
+        intervals = {a: interval([r[a] for r in scored], clusters=dialogues, bounds=(1, 5)) for a in ASPECTS}
+        counts = {"n": len(scored), "dialogues": len(set(dialogues)), "unscored": len(part) - len(scored)}
+        return counts | means | {"intervals": intervals}
 
-    rounds = [
-        {"round": number, **average([r for r in rows if r["round"] == number])}
-        for number in sorted({r["round"] for r in rows})
-    ]
-    return {"rounds": rounds, "average": average(rows)}
+    def told(part: list[dict[str, Any]]) -> dict[str, Any]:
+        numbers = sorted({r["round"] for r in part})
+        rounds = [{"round": number, **average([r for r in part if r["round"] == number])} for number in numbers]
+        return {"rounds": rounds, "average": average(part)}
+
+    tasks = sorted({r["benchmark"] for r in rows})
+    return told(rows) | {"benchmarks": {task: told([r for r in rows if r["benchmark"] == task]) for task in tasks}}

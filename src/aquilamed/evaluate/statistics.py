@@ -4,7 +4,8 @@ Everything is seeded: two runs give the same digits.
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,33 @@ def stderr(correct: Sequence[bool]) -> float | None:
     return math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else None
 
 
-def interval(values: Sequence[float], seed: int = 0) -> list[float] | None:
-    """The 95 % percentile-bootstrap interval of a mean (2,000 resamples); None below two observations."""
-    if len(values) < 2:
+def interval(
+    values: Sequence[float],
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+    bounds: tuple[float, float] | None = None,
+) -> list[float] | None:
+    """The 95 % percentile-bootstrap interval of a mean (2,000 resamples); None below two observations, or clusters.
+
+    Args:
+        clusters: what each value belongs to: whole clusters are drawn, as rounds of one dialogue are not independent.
+        bounds: the least and the greatest possible value. Where all values are alike every resample is too, and a bootstrap
+            would claim certainty: the interval is then the exact one (Clopper and Pearson's share of "like these", the rest
+            anywhere within the bounds).
+    """
+    marks = list(range(len(values))) if clusters is None else list(clusters)
+    sums: dict[Hashable, float] = {}
+    counts: Counter[Hashable] = Counter()
+    for mark, value in zip(marks, values, strict=True):
+        sums[mark] = sums.get(mark, 0.0) + value
+        counts[mark] += 1
+    if len(sums) < 2:
         return None
-    return _percentiles(_resampled_means(np.asarray(values, np.float64), seed))
+    if bounds is not None and len(set(values)) == 1:
+        alike = float(0.025 ** (1 / len(sums)))
+        return [alike * values[0] + (1 - alike) * bound for bound in bounds]
+    weights = np.array([counts[mark] for mark in sums], np.float64)
+    return _percentiles(_resampled_means(np.array(list(sums.values()), np.float64), weights, seed))
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
@@ -58,12 +81,15 @@ def paired(first: Sequence[bool], second: Sequence[bool], seed: int = 0) -> dict
     }
 
 
-def _resampled_means(values: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
+def _resampled_means(
+    sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], seed: int
+) -> npt.NDArray[np.float64]:
     draw = np.random.default_rng(seed)
     # Slices bound the memory: 2,000 × 11,200 questions at once would be 180 MB of indices.
-    rows = max(1, (1 << 20) // len(values))
+    rows = max(1, (1 << 20) // len(sums))
     slices = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
-    return np.concatenate([values[draw.integers(0, len(values), (n, len(values)))].mean(axis=1) for n in slices])
+    picks = (draw.integers(0, len(sums), (n, len(sums))) for n in slices)
+    return np.concatenate([sums[i].sum(axis=1) / counts[i].sum(axis=1) for i in picks])
 
 
 def _percentiles(means: npt.NDArray[np.float64]) -> list[float]:

@@ -99,7 +99,67 @@ def pairwise(s: dict[str, Any]) -> list[Table]:
     ]
     names = ["Model", "Against", "Benchmark", *(a.capitalize() for a in ASPECTS)]
     single = [Table(names, aspects, 3, "The same verdicts by aspect, win / tie / loss")] if aspects else []
-    return [Table(headers, rows, 3), *single] if rows else []
+    return [Table(headers, rows, 3), *_rates(s), *single, *_position(s)] if rows else []
+
+
+def _between(value: Any, interval: Any, form: str = "{:.2f}") -> str:
+    """A value with its interval: "3.10 (2.84 to 3.35)"."""
+    if value is None:
+        return ABSENT
+    return form.format(value) + (f" ({form.format(interval[0])} to {form.format(interval[1])})" if interval else "")
+
+
+def _points(share: Any) -> str:
+    """A share with its interval, in percent."""
+    interval = get(share, "interval")
+    return _between(
+        None if get(share, "share") is None else 100 * share["share"],
+        interval and [100 * v for v in interval],
+        "{:.1f}",
+    )
+
+
+def _rates(s: dict[str, Any]) -> list[Table]:
+    rows = []
+    for r in s["pairwise"]:
+        if "shares" not in r:
+            continue
+        even = r["length_controlled"]
+        fair = _points({"share": even["win_rate"], "interval": even["interval"]})
+        if even["win_rate"] is None:
+            fair = f"none: {even['reason']}"
+        elif even["extrapolated"]:
+            fair += ", extrapolated: one side is always longer"
+        rows.append(
+            [
+                *(r["model"], r["against"], r["benchmark"]),
+                *(_points(r["shares"][o]) for o in ("win", "tie", "loss")),
+                _points({"share": r["win_rate"], "interval": r["win_rate_interval"]}),
+                fair,
+                " / ".join(number(r["characters"][k], 3) for k in ("answer", "other")),
+            ]
+        )
+    headers = ["Model", "Against", "Benchmark", "Win, %", "Tie, %", "Loss, %", "Win rate, %", "At equal length, %"]
+    caption = (
+        "Shares of the scored pairs with 95 % bootstrap intervals. A tie is half a win. At equal length: a logistic "
+        "regression of the outcome on the difference of lengths, read at 0"
+    )
+    return [Table([*headers, "Mean characters, model / other"], rows, 3, caption)] if rows else []
+
+
+def _position(s: dict[str, Any]) -> list[Table]:
+    rows = [
+        [
+            *(r["model"], r["against"], r["benchmark"]),
+            *(_points(r["position"][k]) for k in ("first", "second", "agree")),
+            count(r["position"]["n"]),
+        ]
+        for r in s["pairwise"]
+        if "position" in r
+    ]
+    headers = ["Model", "Against", "Benchmark", "First in both, %", "Second in both, %", "Orders agree, %", "Pairs"]
+    caption = "The judge's bias: pairs where the answer shown first (second) wins in both orders, which is a tie above"
+    return [Table(headers, rows, 3, caption)] if rows else []
 
 
 def _paper_pairs(r: dict[str, Any]) -> str:
@@ -108,11 +168,15 @@ def _paper_pairs(r: dict[str, Any]) -> str:
 
 
 def multiturn(s: dict[str, Any]) -> list[Table]:
-    """Four aspects per model and round, and over all rounds."""
+    """Four aspects per model and round, over all rounds, and per benchmark where there are several."""
     rows = []
     for model, told in (s["multiturn"].get("models") or {}).items():
-        for r in [*told["rounds"], {"round": "all", **told["average"]}]:
-            aspects = (number(r[a], 3) for a in ASPECTS)
-            rows.append([model, str(r["round"]), *aspects, count(r["n"]), count(r["unscored"])])
-    headers = ["Model", "Round", *(a.capitalize() for a in ASPECTS), "Scored", "Unscored"]
-    return [Table(headers, rows, 2, "Means on a scale from 1 to 5")] if rows else []
+        parts = [(str(r["round"]), r) for r in told["rounds"]] + [("all", told["average"])]
+        tasks = told.get("benchmarks") or {}
+        parts += [(f"all of {task}", part["average"]) for task, part in tasks.items() if len(tasks) > 1]
+        for name, r in parts:
+            aspects = (_between(r[a], get(r, "intervals", a)) for a in ASPECTS)
+            rows.append([model, name, *aspects, *(count(r.get(k)) for k in ("n", "dialogues", "unscored"))])
+    headers = ["Model", "Round", *(a.capitalize() for a in ASPECTS), "Scored", "Dialogues", "Unscored"]
+    caption = "Means on a scale from 1 to 5, with 95 % bootstrap intervals over dialogues"
+    return [Table(headers, rows, 2, caption)] if rows else []

@@ -189,7 +189,7 @@ def pairwise(axis: Any, summary: dict[str, Any]) -> bool:
 
 
 def aspect(axis: Any, name: str, models: dict[str, Any]) -> None:
-    """One aspect's mean score per round, a bar per model."""
+    """One aspect's mean score per round, a bar per model, with its interval over dialogues."""
     width = 0.8 / len(models)
     numbers: set[int] = set()
     for i, (model, told) in enumerate(models.items()):
@@ -203,6 +203,9 @@ def aspect(axis: Any, name: str, models: dict[str, Any]) -> None:
             hatch=HATCHES[i % 6],
             edgecolor="white",
             label=model,
+            yerr=_reach(rounds, name),
+            ecolor="#555555",
+            capsize=2,
         )
         axis.bar_label(drawn, [f"{r[name]:.1f}" for r in rounds], padding=2, fontsize=7)
     axis.set_xticks(sorted(numbers))
@@ -210,6 +213,16 @@ def aspect(axis: Any, name: str, models: dict[str, Any]) -> None:
     axis.set(xlabel="round", title=name)
     if name == ASPECTS[0]:
         axis.set_ylabel("judge's mean score (1 to 5)")
+
+
+def _reach(rounds: list[dict[str, Any]], name: str) -> list[list[float]] | None:
+    """How far the intervals reach below and above the means; None where no round has one, 0 where one has none."""
+    ends = [(r.get("intervals") or {}).get(name) for r in rounds]
+    if not any(ends):
+        return None
+    below = [r[name] - end[0] if end else 0.0 for r, end in zip(rounds, ends, strict=True)]
+    above = [end[1] - r[name] if end else 0.0 for r, end in zip(rounds, ends, strict=True)]
+    return [[max(v, 0.0) for v in below], [max(v, 0.0) for v in above]]
 
 
 def quality(axis: Any, summary: dict[str, Any]) -> bool:

@@ -32,8 +32,12 @@
     knowledge       [{model, task, n, shots, accuracy, stderr, interval, chance, invalid, paper, paper_model}], percent; `leaked`
                     and `clean` ({n, accuracy, …}) and `turned` as evaluate/knowledge gives them, shares
     knowledge_comparisons  [{task, model, against, n, difference, interval, gained, lost, p, noise}], shares
-    pairwise        [{model, against, benchmark, n, win, tie, loss, unscored, aspects}]; aspects: aspect → {win, tie, loss}
-    multiturn       {judge, history, models}: 1 to 5 per aspect and round
+    pairwise        [{model, against, benchmark, n, win, tie, loss, unscored, shares, win_rate, win_rate_interval,
+                    length_controlled, characters, position, aspects}]; aspects: aspect → {win, tie, loss}; shares: outcome →
+                    {share, interval}; length_controlled: {win_rate, interval, slope, extrapolated, reason};
+                    position: {n, first, second, agree}, the last three {share, interval} (evaluate/verdicts.py)
+    multiturn       {judge, history, models}; models → {rounds, average, benchmarks}: 1 to 5 per aspect, with n, dialogues,
+                    unscored and `intervals` (aspect → [low, high]) in each
     annotations     [{stage, kind, name, calls, cached, errors, tokens_in, tokens_out, cost}]
     total_seconds   of all finished stages
     versions        library → version (several with " / " where stages were made with different ones)
