@@ -31,7 +31,7 @@ from aquilamed.train import align, finetune, pretrain
 
 
 def _benchmark_paths(recipe: Recipe) -> list[str]:
-    return [b.path for b in recipe.evaluate.benchmarks]
+    return [path for b in recipe.evaluate.benchmarks for path in b.paths]
 
 
 def _benchmarked(name: str, run: Any, source: str) -> Stage:

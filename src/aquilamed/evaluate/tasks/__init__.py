@@ -8,15 +8,17 @@ rest by hash and never scored.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from aquilamed.config import Config
 from aquilamed.evaluate.tasks import (
     ceval,
     cmb,
     cmb_clin,
+    cmb_exam,
+    cmmlu,
     cmtmedqa,
     dialogues,
     exam,
@@ -48,6 +50,9 @@ TASKS: dict[str, Task] = {
     "mmlu": Task("choice", "en", mmlu.read),
     "ceval": Task("choice", "zh", ceval.read),
     "cmb": Task("choice", "zh", cmb.read),
+    "cmb_exam": Task("choice", "zh", cmb_exam.read),
+    "cmmlu": Task("choice", "zh", cmmlu.read),
+    "mcmle": Task("choice", "zh", medqa.read_mcmle),
     "medqa": Task("choice", "en", medqa.read),
     "medmcqa": Task("choice", "en", medmcqa.read),
     "pubmedqa": Task("choice", "en", pubmedqa.read),
@@ -64,9 +69,11 @@ class BenchmarkConfig(Config):
     """A benchmark of the recipe."""
 
     task: str
-    """Its row in the task table, e.g. mmlu, ceval, cmb, medqa, medmcqa, pubmedqa, exam, huatuo, cmtmedqa, cmb_clin."""
+    """Its row in the task table, e.g. mmlu, ceval, cmmlu, cmb, cmb_exam, medqa, mcmle, medmcqa, pubmedqa, exam, huatuo, cmb_clin."""
     path: str
     """Its files: a glob or folder below data_root, or sample://…"""
+    answers: str | None = None
+    """The file with the answers, where a benchmark publishes them apart (cmb_exam)."""
     limit: int | None = None
     """Score at most so many items, chosen by seeded hash; null scores all."""
     shots: int | None = None
@@ -78,6 +85,17 @@ class BenchmarkConfig(Config):
         if task not in TASKS:
             raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
         return task
+
+    @model_validator(mode="after")
+    def _needed(self) -> Self:
+        if self.answers and self.task != "cmb_exam":
+            raise ValueError(f"answers is for the task cmb_exam; the files of {self.task} hold theirs")
+        return self
+
+    @property
+    def paths(self) -> list[str]:
+        """All that it is read from."""
+        return [self.path, *([self.answers] if self.answers else [])]
 
     @property
     def kind(self) -> Kind:
@@ -117,12 +135,17 @@ def by_hash(item_id: str, seed: int) -> str:
     return hashlib.blake2b(f"{seed}\0{item_id}".encode(), digest_size=8).hexdigest()
 
 
+def _read(ctx: Context, benchmark: BenchmarkConfig) -> list[Question] | list[Dialogue]:
+    found = {path: name for pattern in benchmark.paths for name, path in ctx.files(pattern)}
+    return TASKS[benchmark.task].read([(name, path) for path, name in found.items()])
+
+
 def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None = None) -> Questions:
     """A multiple-choice benchmark: at most `limit` (or the benchmark's own limit) scored questions, and its examples.
 
     Raises `Invalid` naming file, line and field of a bad row.
     """
-    questions = [q for q in TASKS[benchmark.task].read(ctx.files(benchmark.path)) if isinstance(q, Question)]
+    questions = [q for q in _read(ctx, benchmark) if isinstance(q, Question)]
     shots = [q for q in questions if q.split == "dev"]
     test = sorted((q for q in questions if q.split == "test"), key=lambda q: by_hash(q.id, ctx.seed))
     if not shots:
@@ -138,7 +161,7 @@ def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None =
 
 def read_dialogues(ctx: Context, benchmark: BenchmarkConfig, limit: int | None = None) -> list[Dialogue]:
     """A dialogue benchmark's items with their reference answers, chosen by seeded hash when limited."""
-    items = [d for d in TASKS[benchmark.task].read(ctx.files(benchmark.path)) if isinstance(d, Dialogue)]
+    items = [d for d in _read(ctx, benchmark) if isinstance(d, Dialogue)]
     most = benchmark.limit if benchmark.limit is not None else limit
     chosen = sorted(items, key=lambda d: by_hash(d.id, ctx.seed))[:most]
     return sorted(chosen, key=lambda d: d.id)
@@ -148,7 +171,7 @@ def benchmark_texts(ctx: Context) -> list[BenchmarkText]:
     """Every item of every benchmark of the recipe as the text to keep out of training data; limits do not apply."""
     texts = []
     for benchmark in ctx.recipe.evaluate.benchmarks:
-        for item in TASKS[benchmark.task].read(ctx.files(benchmark.path)):
+        for item in _read(ctx, benchmark):
             if isinstance(item, Question):
                 if item.split == "test":
                     texts.append(BenchmarkText(benchmark.task, item.id, "\n".join([item.question, *item.options])))

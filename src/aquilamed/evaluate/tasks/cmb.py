@@ -28,6 +28,7 @@ def read(files: Files) -> list[Question]:
                     stem=str(row.get("question", "")),
                     options=_options(row.get("option"), origin),
                     answer=re.sub(r"[^A-J]", "", answer.upper()),
+                    several=True,
                 )
             )
     return found

@@ -55,6 +55,13 @@ def text(value: Any, where: str, field: str) -> str:
     return value.strip()
 
 
+def once(seen: dict[str, str], mark: str, origin: str) -> None:
+    """Note an item's id. Raises `Invalid` when another item had it: one of both would be scored under a false name."""
+    if mark in seen:
+        raise Invalid(f"{origin}: the id {mark[:80]!r} was used before, at {seen[mark]}; mend the file")
+    seen[mark] = origin
+
+
 def question(
     source: str,
     license: str,
@@ -67,8 +74,9 @@ def question(
     answer: str,
     subject: str = "",
     context: str = "",
+    several: bool = False,
 ) -> Question:
-    """A checked question: at least two options, an answer whose every letter is one of them.
+    """A checked question: at least two options, an answer that is one of them (with `several`: one or more of them).
 
     Raises `Invalid` naming `origin` otherwise.
     """
@@ -77,6 +85,8 @@ def question(
         raise Invalid(f"{origin}: options are {options!r}; at least two non-empty ones are needed")
     if not letters or any(letter not in LETTERS[: len(options)] for letter in letters):
         raise Invalid(f"{origin}: answer is {answer!r}, which names no option of {LETTERS[: len(options)]}")
+    if len(letters) > 1 and not several:
+        raise Invalid(f"{origin}: answer is {answer!r}, but every question of this benchmark has one right option")
     return Question(
         id=record_id(source, origin),
         source=source,
