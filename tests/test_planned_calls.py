@@ -174,3 +174,17 @@ def test_what_was_spent_counts_and_an_unpriced_model_says_so(server: Server, tmp
     rows = list(plan(recipe, tmp_path / "ws").values())
     assert call_table(recipe, rows)[-1]["cost, USD"] == "no price"
     check_budget(recipe, rows, 1e9)
+
+
+def test_every_judge_of_a_panel_is_planned_at_its_own_price(server: Server, tmp_path: Path) -> None:
+    recipe = prepared(tmp_path, server)
+    alone = plan(recipe, tmp_path / "ws")["evaluate/multiturn", "turn"]
+    judge = "{kind: openai, model: dear, prices: {dear: {input: 20, output: 100}}}"
+    recipe = load_recipe(tmp_path / "recipe.yaml", [f"evaluate.judges=[{judge}]"])
+    rows = plan(recipe, tmp_path / "ws")
+    assert rows["evaluate/multiturn", "turn"] == alone
+    dear = rows["evaluate/multiturn", "turn (dear)"]
+    assert (dear.calls, dear.cost) == (alone.calls, pytest.approx(10 * (alone.cost or 0)))
+    assert not any("dear" in rubric for stage, rubric in rows if stage != "evaluate/multiturn")
+    with pytest.raises(Invalid, match=r"annotator\.budget"):
+        check_budget(recipe, list(rows.values()), 4.8)

@@ -73,6 +73,8 @@ def _file_hashes(recipe: Recipe, stage: Stage, cache: HashCache, compute: bool) 
     models = [(recipe.base_model.path, recipe.base_model.revision)] if "base_model" in stage.uses else []
     if "annotator" in stage.uses and recipe.annotator.kind == "local":
         models.append((recipe.annotator.model, None))
+    if "evaluate.judges" in stage.uses:
+        models += [(judge.model, None) for judge in recipe.evaluate.judges if judge.kind == "local"]
     for model, revision in models:
         try:
             found.update(_model_files(model, revision))

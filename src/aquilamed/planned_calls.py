@@ -7,7 +7,7 @@ questions it asks at most. Repairs of unusable answers are not counted.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from aquilamed.annotate import (
     RESPONSE_QUALITY,
     SAFETY,
     TURN,
+    AnnotatorConfig,
     Rubric,
     department_rubric,
     domain_rubric,
@@ -43,6 +44,8 @@ class Asked:
     basis: str
     lower: str
     """The recipe's key that makes them fewer."""
+    judge: AnnotatorConfig | None = None
+    """Who is asked, where it is not the recipe's annotator."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,13 @@ def _pairwise(recipe: Recipe, known: Known) -> list[Asked]:
             count, lengths = _benchmark(known, b, config.limit)
             judged = lengths.dialogue + 2 * lengths.answer
             pairs = None if count is None else 2 * matches * count
-            asked.append(Asked(COMPARE, pairs, judged, lengths.basis, "evaluate.pairwise.limit"))
+            asked += _panel(recipe, Asked(COMPARE, pairs, judged, lengths.basis, "evaluate.pairwise.limit"))
     return asked
+
+
+def _panel(recipe: Recipe, asked: Asked) -> list[Asked]:
+    """The same questions, once for every judge."""
+    return [asked, *(replace(asked, judge=judge) for judge in recipe.evaluate.judges)]
 
 
 def _multiturn(recipe: Recipe, known: Known) -> list[Asked]:
@@ -146,7 +154,7 @@ def _multiturn(recipe: Recipe, known: Known) -> list[Asked]:
             turns = min(most, math.inf if lengths.basis == BOUND else lengths.rounds)
             judged = lengths.dialogue + lengths.answer
             answers = None if count is None or math.isinf(turns) else round(models * turns * count)
-            asked.append(Asked(TURN, answers, judged, lengths.basis, "evaluate.multiturn.limit"))
+            asked += _panel(recipe, Asked(TURN, answers, judged, lengths.basis, "evaluate.multiturn.limit"))
     return asked
 
 
@@ -170,16 +178,18 @@ def planned_calls(recipe: Recipe, states: Iterable[StageState], root: Path) -> l
     found = list(states)
     known = Known(recipe, found)
     with _store(root) as store:
-        answered = store.answered(recipe.annotator.model) if store else {}
-    left = {mark: a.calls for mark, a in answered.items()}
+        models = {config.model for config in (recipe.annotator, *recipe.evaluate.judges)}
+        answered = {(m, mark): a for m in models for mark, a in store.answered(m).items()} if store else {}
+    left = {key: a.calls for key, a in answered.items()}
     rows = []
     # Done stages first: the stored answers are theirs before they can be anybody else's.
     for state in sorted(found, key=lambda s: s.artifact is None):
         for asked in ANNOTATING[state.name](recipe, known) if state.name in ANNOTATING else ():
-            stored = min(left.get(asked.rubric.hash, 0), asked.count or 0)
-            left[asked.rubric.hash] = left.get(asked.rubric.hash, 0) - stored
+            key = (asked.judge or recipe.annotator).model, asked.rubric.hash
+            stored = min(left.get(key, 0), asked.count or 0)
+            left[key] = left.get(key, 0) - stored
             if state.artifact is None:
-                rows.append(_row(recipe, state.name, asked, stored, measured(answered.get(asked.rubric.hash))))
+                rows.append(_row(recipe, state.name, asked, stored, measured(answered.get(key))))
     return rows
 
 
@@ -232,7 +242,7 @@ def check_budget(recipe: Recipe, rows: list[PlannedCalls], spent: float) -> None
     """Raise `Invalid` when the planned calls cost more than the budget leaves."""
     config = recipe.annotator
     costs = {row: row.cost for row in rows if row.cost}
-    if config.kind != "openai" or config.budget is None or spent + sum(costs.values()) <= config.budget:
+    if not costs or config.budget is None or spent + sum(costs.values()) <= config.budget:
         return
     keys = list(dict.fromkeys(r.lower for r in sorted(costs, key=lambda r: -costs[r])))
     raise Invalid(
@@ -242,16 +252,17 @@ def check_budget(recipe: Recipe, rows: list[PlannedCalls], spent: float) -> None
 
 
 def _row(recipe: Recipe, stage: str, asked: Asked, stored: int, told: tuple[float, float] | None) -> PlannedCalls:
-    config, rubric = recipe.annotator, asked.rubric
+    config, rubric = asked.judge or recipe.annotator, asked.rubric
+    name = f"{rubric.name} ({config.model or config.kind})" if asked.judge else rubric.name
     if asked.count is None:
-        return PlannedCalls(stage, rubric.name, None, stored, None, None, None, asked.basis, asked.lower)
+        return PlannedCalls(stage, name, None, stored, None, None, None, asked.basis, asked.lower)
     calls = asked.count - stored
     frame = text_tokens(rubric.render(dict.fromkeys(rubric.fields, "")))
     each_in, each_out = told or (frame + asked.judged, answer_tokens(rubric.schema, config.max_tokens))
     cost = config.cost(calls * each_in, calls * each_out, config.mode == "batch") if config.kind == "openai" else 0.0
     tokens = (round(calls * each_in), round(calls * each_out)) if config.kind != "offline" else (0, 0)
     basis = "stored calls" if told else asked.basis
-    return PlannedCalls(stage, rubric.name, calls, stored, *tokens, cost, basis, asked.lower)
+    return PlannedCalls(stage, name, calls, stored, *tokens, cost, basis, asked.lower)
 
 
 @contextmanager

@@ -141,6 +141,8 @@ class Evaluate(Config):
 
     benchmarks: list[BenchmarkConfig] = []
     """The benchmarks, multiple choice and dialogue; the corpus, SFT and preference sets are decontaminated against all."""
+    judges: list[AnnotatorConfig] = []
+    """Judges beside the recipe's annotator, for pairwise and multiturn: with some, what most of them say counts."""
     contamination: ContaminationConfig | None = ContaminationConfig()
     """Questions that the training sets still hold, told apart in the scores; null skips it."""
     knowledge: KnowledgeConfig | None = KnowledgeConfig()
@@ -184,6 +186,22 @@ class Recipe(Config):
     """Evaluation."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
+
+    @model_validator(mode="after")
+    def _panel(self) -> Self:
+        names = [config.model or config.kind for config in (self.annotator, *self.evaluate.judges)]
+        if again := {name for name in names if names.count(name) > 1}:
+            raise ValueError(
+                f"evaluate.judges: {', '.join(sorted(again))} judges twice; its agreement with itself says nothing"
+            )
+        for config in self.evaluate.judges:
+            if config.budget is not None:
+                raise ValueError("evaluate.judges: the budget is annotator.budget, for all judges together")
+            if self.annotator.budget is not None and config.kind == "openai" and config.price is None:
+                raise ValueError(
+                    f"evaluate.judges: annotator.budget needs a price of {config.model!r} in the judge's prices"
+                )
+        return self
 
     @model_validator(mode="after")
     def _licenses(self) -> Self:

@@ -63,6 +63,15 @@ class Context:
 
         return open_annotator(self.recipe.annotator, self.root, self.progress)
 
+    def judges(self) -> "list[Annotator]":
+        """The annotator and the recipe's further judges, by one call store and within one budget (a stage that calls this
+        names `annotator` and `evaluate.judges` in `uses`)."""
+        from aquilamed.annotate import open_annotator
+
+        shared = {"budget": self.recipe.annotator.budget}
+        panel = [config.model_copy(update=shared) for config in self.recipe.evaluate.judges]
+        return [self.annotator(), *(open_annotator(config, self.root, self.progress) for config in panel)]
+
     def files(self, pattern: str) -> list[tuple[str, Path]]:
         """Files of a recipe path: (name for records and hashes, path), sorted by name.
 

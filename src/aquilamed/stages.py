@@ -165,7 +165,7 @@ STAGES: tuple[Stage, ...] = (
         pairwise.run,
         optional=MODELS,
         records=False,
-        uses=("base_model", "evaluate.benchmarks", "annotator"),
+        uses=("base_model", "evaluate.benchmarks", "annotator", "evaluate.judges"),
         files=_benchmark_paths,
     ),
     Stage(
@@ -173,7 +173,7 @@ STAGES: tuple[Stage, ...] = (
         multiturn.run,
         optional=MODELS,
         records=False,
-        uses=("base_model", "evaluate.benchmarks", "annotator"),
+        uses=("base_model", "evaluate.benchmarks", "annotator", "evaluate.judges"),
         files=_benchmark_paths,
     ),
 )

@@ -8,7 +8,7 @@ import pytest
 from aquilamed.annotate import ASPECTS, CallError, TurnScores, Verdict
 from aquilamed.evaluate import parity
 from aquilamed.evaluate.multiturn import MultiturnConfig, _converse, summarise
-from aquilamed.evaluate.verdicts import aspects, judge_pairs, outcome_figures
+from aquilamed.evaluate.verdicts import aspects, judge_figures, judge_pairs
 from aquilamed.records import Dialogue, Message
 
 
@@ -80,7 +80,7 @@ def test_a_judge_that_sees_the_order_is_found_out() -> None:
 
     def figures(rule: Any) -> dict[str, Any]:
         judged = judge_pairs(Judge(rule), items, answers, ["b" * 31] * 40)  # type: ignore[arg-type]
-        return outcome_figures(judged, answers, ["b" * 31] * 40)
+        return judge_figures(judged, answers, ["b" * 31] * 40)
 
     first = figures(lambda i: verdict("A"))["position"]
     assert (first["first"]["share"], first["second"]["share"], first["agree"]["share"]) == (1.0, 0.0, 0.0)
@@ -99,11 +99,11 @@ def test_unscored_pairs_are_in_no_share() -> None:
         return CallError("timeout", "60 s") if "x" in (item["answer_a"], item["answer_b"]) else verdict("tie")
 
     judged = judge_pairs(Judge(fails), ITEMS, ["long answer", "x"], ["short", "longer"])  # type: ignore[arg-type]
-    found = outcome_figures(judged, ["long answer", "x"], ["short", "longer"])
+    found = judge_figures(judged, ["long answer", "x"], ["short", "longer"])
     assert (found["tie"], found["unscored"], found["shares"]["tie"]["share"], found["win_rate"]) == (1, 1, 1.0, 0.5)
     assert found["position"]["n"] == 1
     assert found["characters"] == {"answer": 11, "other": 5}
-    nothing = outcome_figures([("unscored", "", None)], ["x"], ["y"])
+    nothing = judge_figures([("unscored", "", None)], ["x"], ["y"])
     assert (nothing["shares"]["win"], nothing["win_rate"]) == ({"share": None, "interval": None}, None)
 
 

@@ -4,18 +4,22 @@ Every round is judged from 1 to 5 on fluency, relevance, completeness and profic
 with intervals over dialogues. A round whose judgement failed is unscored and counted, never given a number.
 """
 
+import json
 from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate import ASPECTS, TURN, CallError
+from aquilamed.annotate import ASPECTS, TURN, CallError, TurnScores
 from aquilamed.config import Config
 from aquilamed.evaluate.contestants import Answers, ModelName, contestants, dialogue_text
+from aquilamed.evaluate.panel import judges_agree, mean_scores
 from aquilamed.evaluate.statistics import interval
 from aquilamed.evaluate.tasks import read_dialogues
 from aquilamed.records import Dialogue, Message, write_json, write_part
 from aquilamed.stage import Context, Result
+
+Row = dict[str, Any]
 
 
 class MultiturnConfig(Config):
@@ -37,39 +41,61 @@ class MultiturnConfig(Config):
 
 def run(ctx: Context, config: MultiturnConfig) -> Result:
     """Generate every round, judge it, average; answers and scores go to answers/."""
-    judge = ctx.annotator()
+    judges = ctx.judges()
     benchmarks = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "multi"]
     items = [(b.task, d) for b in benchmarks for d in read_dialogues(ctx, b, config.limit)]
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    by_judge: dict[str, list[Row]] = {judge.name: [] for judge in judges}
     for name, (model, _) in contestants(ctx, config.models).items():
         writer = Answers(ctx, name, model, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
         answered = _converse(writer, [d for _, d in items], config)
         requests = [{"dialogue": dialogue_text(history), "answer": answer} for _, _, history, answer in answered]
-        for (index, number, _, answer), scores in zip(answered, judge.annotate(TURN, requests), strict=True):
-            failed = isinstance(scores, CallError)
-            rows.append(
-                {
-                    "model": name,
-                    "benchmark": items[index][0],
-                    "id": items[index][1].id,
-                    "round": number,
-                    "answer": answer,
-                }
-                | {a: None if isinstance(scores, CallError) else getattr(scores, a) for a in ASPECTS}
-                | {"error": f"{scores.kind}: {scores.detail}" if failed and isinstance(scores, CallError) else None}
-            )
-    models = {m: summarise([r for r in rows if r["model"] == m]) for m in dict.fromkeys(r["model"] for r in rows)}
+        places = [
+            {"model": name, "benchmark": items[i][0], "id": items[i][1].id, "round": number, "answer": answer}
+            for i, number, _, answer in answered
+        ]
+        for judge in judges:
+            scores = judge.annotate(TURN, requests)
+            by_judge[judge.name] += [place | _scores(said) for place, said in zip(places, scores, strict=True)]
+        given = [found[-len(places) :] for found in by_judge.values()] if places else []
+        rows += [_panel(list(each)) for each in zip(*given, strict=True)]
+    models = {m: _told(m, rows, by_judge) for m in dict.fromkeys(r["model"] for r in rows)}
     write_json(ctx.out / "results.json", models)
     if rows:
-        schema = dict.fromkeys(ASPECTS, pl.Int64) | {"error": pl.String}
+        schema = dict.fromkeys(ASPECTS, pl.Int64 if len(judges) == 1 else pl.Float64) | {"error": pl.String}
         write_part(ctx.out / "answers" / "part-00000.parquet", pl.DataFrame(rows, schema_overrides=schema))
-    return Result(
-        {
-            "judge": {"kind": judge.kind, "name": judge.name, **judge.statistics()},
-            "history": config.history,
-            "models": models,
-        }
-    )
+    told = [{"kind": judge.kind, "name": judge.name, **judge.statistics()} for judge in judges]
+    agree = {
+        a: judges_agree({j: [row[a] for row in found] for j, found in by_judge.items()}, weighted=True) for a in ASPECTS
+    }
+    panel = {"agreement": agree} if len(judges) > 1 else {}
+    return Result({"judge": told[0], "panel": told[1:], "history": config.history, "models": models, **panel})
+
+
+def _scores(said: TurnScores | CallError) -> Row:
+    """One judge's scores of a round, or why there are none."""
+    if isinstance(said, CallError):
+        return {**dict.fromkeys(ASPECTS), "error": f"{said.kind}: {said.detail}"}
+    return {**{a: getattr(said, a) for a in ASPECTS}, "error": None}
+
+
+def _panel(given: list[Row]) -> Row:
+    """One round's row from its judges' rows: the only judge's, or the mean with what each of several said."""
+    if len(given) == 1:
+        return given[0]
+    means = mean_scores([None if row["error"] else row for row in given])
+    failed = "; ".join(row["error"] for row in given if row["error"])
+    each = json.dumps([{k: row[k] for k in (*ASPECTS, "error")} for row in given], ensure_ascii=False)
+    return given[0] | (means or dict.fromkeys(ASPECTS)) | {"error": None if means else failed, "judges": each}
+
+
+def _told(model: str, rows: list[Row], by_judge: dict[str, list[Row]]) -> Row:
+    """A model's averages, and with several judges each one's over all rounds."""
+    told = summarise([r for r in rows if r["model"] == model])
+    if len(by_judge) == 1:
+        return told
+    each = {j: summarise([r for r in found if r["model"] == model])["average"] for j, found in by_judge.items()}
+    return told | {"judges": each}
 
 
 def _converse(

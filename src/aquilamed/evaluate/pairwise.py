@@ -6,6 +6,7 @@ what uncertainty, is in evaluate/verdicts.py.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -13,9 +14,10 @@ from pydantic import Field
 
 from aquilamed.config import Config
 from aquilamed.evaluate.contestants import Answers, ModelName, contestants
+from aquilamed.evaluate.panel import UNSCORED, judges_agree, majority, self_preference
 from aquilamed.evaluate.tasks import read_dialogues
-from aquilamed.evaluate.verdicts import judge_pairs, outcome_figures
-from aquilamed.records import write_json, write_part
+from aquilamed.evaluate.verdicts import Judged, judge_figures, judge_pairs, outcome_figures
+from aquilamed.records import Dialogue, write_json, write_part
 from aquilamed.stage import Context, Result
 
 
@@ -36,10 +38,11 @@ class PairwiseConfig(Config):
 
 def run(ctx: Context, config: PairwiseConfig) -> Result:
     """Generate, judge in both orders, count; answers and verdicts go to answers/."""
-    judge = ctx.annotator()
+    judges = ctx.judges()
     benchmarks = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "single"]
     names = [*config.models, *(a for a in config.against if a != "reference" and a not in config.models)]
     models = contestants(ctx, names)
+    own = {j.name: [n for n, (model, _) in models.items() if model.path == j.name] for j in judges if j.kind == "local"}
     comparisons: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for benchmark in benchmarks:
@@ -52,27 +55,60 @@ def run(ctx: Context, config: PairwiseConfig) -> Result:
             for other in config.against:
                 if name == other or name not in answers or other not in answers:
                     continue
-                verdicts = judge_pairs(judge, items, answers[name], answers[other])
-                comparisons.append(
-                    {"model": name, "against": other, "benchmark": benchmark.task, "n": len(items)}
-                    | outcome_figures(verdicts, answers[name], answers[other])
-                )
-                rows += [
-                    {
-                        "id": d.id,
-                        "benchmark": benchmark.task,
-                        "model": name,
-                        "against": other,
-                        "question": d.messages[0]["content"],
-                    }
-                    | {"answer": mine, "other": theirs, "outcome": outcome, "detail": detail}
-                    | {"verdicts": json.dumps(said.as_said("answer", "other")) if said else None}
-                    for d, mine, theirs, (outcome, detail, said) in zip(
-                        items, answers[name], answers[other], verdicts, strict=True
-                    )
-                ]
+                sides = answers[name], answers[other]
+                said = {judge.name: judge_pairs(judge, items, *sides) for judge in judges}
+                about = {"benchmark": benchmark.task, "model": name, "against": other}
+                comparisons.append(about | {"n": len(items)} | _figures(said, sides, own, name, other))
+                rows += [about | row for row in _rows(items, sides, said)]
     write_json(ctx.out / "results.json", comparisons)
     if rows:
         table = pl.DataFrame(rows, schema_overrides={"verdicts": pl.String})
         write_part(ctx.out / "answers" / "part-00000.parquet", table)
-    return Result({"judge": {"kind": judge.kind, "name": judge.name, **judge.statistics()}, "comparisons": comparisons})
+    told = [{"kind": judge.kind, "name": judge.name, **judge.statistics()} for judge in judges]
+    return Result({"judge": told[0], "panel": told[1:], "comparisons": comparisons})
+
+
+def _figures(
+    said: dict[str, list[Judged]], sides: tuple[list[str], list[str]], own: dict[str, list[str]], name: str, other: str
+) -> dict[str, Any]:
+    """One judge's figures; with several the majority's, then each judge's, their agreement and self-preference."""
+    each = {judge: judge_figures(verdicts, *sides) for judge, verdicts in said.items()}
+    if len(said) == 1:
+        return next(iter(each.values()))
+    outcomes = {judge: [outcome for outcome, _, _ in verdicts] for judge, verdicts in said.items()}
+    scored = {judge: [None if o == UNSCORED else o for o in found] for judge, found in outcomes.items()}
+    partial = [
+        {"own": side} | self_preference(judge, outcomes, mirrored=side == other)
+        for judge, models in own.items()
+        for side in (name, other)
+        if side in models
+    ]
+    return outcome_figures([majority(found)[0] for found in zip(*outcomes.values(), strict=True)], *sides) | {
+        "judges": [{"judge": judge, **figures} for judge, figures in each.items()],
+        "agreement": judges_agree(scored),
+        "self_preference": partial,
+    }
+
+
+def _rows(
+    items: list[Dialogue], sides: tuple[list[str], list[str]], said: dict[str, list[Judged]]
+) -> Iterator[dict[str, Any]]:
+    """What the audit keeps of every pair; `verdicts` is one judge's, or with several each one's by name."""
+    for number, (dialogue, answer, other) in enumerate(zip(items, *sides, strict=True)):
+        given = {judge: verdicts[number] for judge, verdicts in said.items()}
+        spoken = {judge: both.as_said("answer", "other") if both else None for judge, (_, _, both) in given.items()}
+        if len(given) == 1:
+            ((outcome, detail, _),) = given.values()
+            (kept,) = spoken.values()
+        else:
+            outcome, detail = majority([o for o, _, _ in given.values()])
+            kept = {j: {"outcome": o, "detail": d, "orders": spoken[j]} for j, (o, d, _) in given.items()}  # type: ignore[assignment]
+        yield {
+            "id": dialogue.id,
+            "question": dialogue.messages[0]["content"],
+            "answer": answer,
+            "other": other,
+            "outcome": outcome,
+            "detail": detail,
+            "verdicts": json.dumps(kept, ensure_ascii=False) if kept else None,
+        }

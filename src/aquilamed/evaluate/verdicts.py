@@ -38,17 +38,24 @@ def _outcome(said: BothOrders, what: str) -> str:
     return "win" if side == "first" else "loss" if side == "second" else "tie"
 
 
-def outcome_figures(verdicts: list[Judged], answers: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
-    """What a comparison reports.
+def judge_figures(verdicts: list[Judged], answers: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """What is reported of one judge's verdicts: `outcome_figures`, `position` and `aspects`."""
+    said = [s for _, _, s in verdicts if s is not None]
+    outcomes = [outcome for outcome, _, _ in verdicts]
+    return outcome_figures(outcomes, answers, others) | {"position": position(said), "aspects": aspects(verdicts)}
+
+
+def outcome_figures(outcomes: Sequence[str], answers: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """What is reported of outcomes, one judge's or a panel's.
 
     Returns `win`, `tie`, `loss`, `unscored` (pairs); `shares`: outcome → {share, interval}; `win_rate` (a tie is half a win)
     with its `win_rate_interval`; `length_controlled` (see evaluate/length_control.py) and the mean `characters` of both
-    sides; `position` and `aspects` as below. Shares are None where nothing was scored.
+    sides. Shares are None where nothing was scored.
     """
-    counts = Counter(outcome for outcome, _, _ in verdicts)
+    counts = Counter(outcomes)
     scored = [
         (outcome, len(answer), len(other))
-        for (outcome, _, _), answer, other in zip(verdicts, answers, others, strict=True)
+        for outcome, answer, other in zip(outcomes, answers, others, strict=True)
         if outcome != "unscored"
     ]
     points = [POINTS[outcome] for outcome, _, _ in scored]
@@ -59,8 +66,6 @@ def outcome_figures(verdicts: list[Judged], answers: Sequence[str], others: Sequ
         "win_rate_interval": interval(points, bounds=(0, 1)),
         "length_controlled": length_controlled(points, mine, theirs),
         "characters": {"answer": _mean(mine), "other": _mean(theirs)},
-        "position": position([said for _, _, said in verdicts if said is not None]),
-        "aspects": aspects(verdicts),
     }
 
 

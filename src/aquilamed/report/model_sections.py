@@ -73,9 +73,15 @@ def judge_text(run: Run, stage: str) -> list[str]:
     judge = run.metric(stage, "judge")
     if not judge:
         return [f"This evaluation is {ABSENT}."]
+    panel = [printable(j["name"]) for j in run.metric(stage, "panel") or []]
     asked = ", ".join(f"{printable(name)} {mark}" for name, mark in judge.get("rubrics", {}).items()) or "unknown"
     who = "a rule-based rater, not an LLM" if judge.get("kind") == "offline" else printable(judge.get("name"))
-    return [f"The judge is {who} (rubric {asked})."]
+    told = [f"The judge is {who} (rubric {asked})."]
+    if panel:
+        told.append(
+            f"It is one of a panel, with {', '.join(panel)}: what most of them say counts, scores are their mean."
+        )
+    return told
 
 
 def pairwise(s: dict[str, Any]) -> list[Table]:
@@ -92,14 +98,20 @@ def pairwise(s: dict[str, Any]) -> list[Table]:
     ]
     headers = ["Model", "Against", "Benchmark", "Win", "Tie", "Loss", "Unscored", "Pairs", "Paper, win / tie / loss %"]
     aspects = [
-        [r["model"], r["against"], r["benchmark"]]
-        + [" / ".join(count(r["aspects"][a][o]) for o in ("win", "tie", "loss")) for a in ASPECTS]
+        [*_who(r, j), *(" / ".join(count(j["aspects"][a][o]) for o in ("win", "tie", "loss")) for a in ASPECTS)]
         for r in s["pairwise"]
-        if "aspects" in r
+        for j in r.get("judges", [r])
+        if "aspects" in j
     ]
     names = ["Model", "Against", "Benchmark", *(a.capitalize() for a in ASPECTS)]
     single = [Table(names, aspects, 3, "The same verdicts by aspect, win / tie / loss")] if aspects else []
-    return [Table(headers, rows, 3), *_rates(s), *single, *_position(s)] if rows else []
+    return [Table(headers, rows, 3), *_rates(s), *single, *_position(s), *_agreement(s), *_own(s)] if rows else []
+
+
+def _who(r: dict[str, Any], judge: dict[str, Any]) -> list[str]:
+    """Model, against and benchmark, the latter with the judge's name where there are several."""
+    name = f", {printable(judge['judge'])}" if "judge" in judge else ""
+    return [r["model"], r["against"], r["benchmark"] + name]
 
 
 def _between(value: Any, interval: Any, form: str = "{:.2f}") -> str:
@@ -121,7 +133,7 @@ def _points(share: Any) -> str:
 
 def _rates(s: dict[str, Any]) -> list[Table]:
     rows = []
-    for r in s["pairwise"]:
+    for comparison, r in ((c, j) for c in s["pairwise"] for j in (c, *c.get("judges", []))):
         if "shares" not in r:
             continue
         even = r["length_controlled"]
@@ -132,7 +144,7 @@ def _rates(s: dict[str, Any]) -> list[Table]:
             fair += ", extrapolated: one side is always longer"
         rows.append(
             [
-                *(r["model"], r["against"], r["benchmark"]),
+                *_who(comparison, r),
                 *(_points(r["shares"][o]) for o in ("win", "tie", "loss")),
                 _points({"share": r["win_rate"], "interval": r["win_rate_interval"]}),
                 fair,
@@ -150,16 +162,44 @@ def _rates(s: dict[str, Any]) -> list[Table]:
 def _position(s: dict[str, Any]) -> list[Table]:
     rows = [
         [
-            *(r["model"], r["against"], r["benchmark"]),
-            *(_points(r["position"][k]) for k in ("first", "second", "agree")),
-            count(r["position"]["n"]),
+            *_who(r, j),
+            *(_points(j["position"][k]) for k in ("first", "second", "agree")),
+            count(j["position"]["n"]),
         ]
         for r in s["pairwise"]
-        if "position" in r
+        for j in r.get("judges", [r])
+        if "position" in j
     ]
     headers = ["Model", "Against", "Benchmark", "First in both, %", "Second in both, %", "Orders agree, %", "Pairs"]
     caption = "The judge's bias: pairs where the answer shown first (second) wins in both orders, which is a tie above"
     return [Table(headers, rows, 3, caption)] if rows else []
+
+
+def _agreement(s: dict[str, Any]) -> list[Table]:
+    rows = [
+        [
+            *(r["model"], r["against"], r["benchmark"], " and ".join(printable(name) for name in a["judges"])),
+            *(percent(a["equal"]), _between(a["kappa"], a["kappa_interval"]), count(a["answered"])),
+        ]
+        for r in s["pairwise"]
+        for a in r.get("agreement", [])
+    ]
+    headers = ["Model", "Against", "Benchmark", "Judges", "Equal", "κ (95 % interval)", "Pairs"]
+    return [Table(headers, rows, 4, "How far the judges agree on win, tie and loss")] if rows else []
+
+
+def _own(s: dict[str, Any]) -> list[Table]:
+    rows = [
+        [
+            *(printable(p["judge"]), f"{p['own']} ({r['model']} against {r['against']}, {r['benchmark']})"),
+            *(percent(p["given"]), percent(p["others"])),
+            *(_points({"share": p["difference"], "interval": p["interval"]}), count(p["n"])),
+        ]
+        for r in s["pairwise"]
+        for p in r.get("self_preference", [])
+    ]
+    headers = ["Judge", "Its own answers", "Win rate it gives", "The others give", "Difference, points", "Pairs"]
+    return [Table(headers, rows, 2, "Self-preference: judges that are a contestant too")] if rows else []
 
 
 def _paper_pairs(r: dict[str, Any]) -> str:
@@ -174,9 +214,20 @@ def multiturn(s: dict[str, Any]) -> list[Table]:
         parts = [(str(r["round"]), r) for r in told["rounds"]] + [("all", told["average"])]
         tasks = told.get("benchmarks") or {}
         parts += [(f"all of {task}", part["average"]) for task, part in tasks.items() if len(tasks) > 1]
+        parts += [(f"all, {printable(judge)}", average) for judge, average in (told.get("judges") or {}).items()]
         for name, r in parts:
             aspects = (_between(r[a], get(r, "intervals", a)) for a in ASPECTS)
             rows.append([model, name, *aspects, *(count(r.get(k)) for k in ("n", "dialogues", "unscored"))])
     headers = ["Model", "Round", *(a.capitalize() for a in ASPECTS), "Scored", "Dialogues", "Unscored"]
     caption = "Means on a scale from 1 to 5, with 95 % bootstrap intervals over dialogues"
-    return [Table(headers, rows, 2, caption)] if rows else []
+    agree = [
+        [
+            *(aspect, " and ".join(printable(name) for name in a["judges"]), percent(a["equal"])),
+            *(_between(a["weighted_kappa"], a["weighted_kappa_interval"]), count(a["answered"])),
+        ]
+        for aspect, found in (s["multiturn"].get("agreement") or {}).items()
+        for a in found
+    ]
+    names = ["Aspect", "Judges", "Equal", "Quadratic κ (95 % interval)", "Rounds"]
+    panel = [Table(names, agree, 2, "How far the judges agree on scores")] if agree else []
+    return [Table(headers, rows, 2, caption), *panel] if rows else []

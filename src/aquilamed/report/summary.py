@@ -35,9 +35,13 @@
     pairwise        [{model, against, benchmark, n, win, tie, loss, unscored, shares, win_rate, win_rate_interval,
                     length_controlled, characters, position, aspects}]; aspects: aspect → {win, tie, loss}; shares: outcome →
                     {share, interval}; length_controlled: {win_rate, interval, slope, extrapolated, reason};
-                    position: {n, first, second, agree}, the last three {share, interval} (evaluate/verdicts.py)
+                    position: {n, first, second, agree}, the last three {share, interval} (evaluate/verdicts.py).
+                    With several judges the figures are the majority's; position and aspects stand in `judges`: [{judge, …}];
+                    agreement: [{judges, equal, kappa, …}]; self_preference: [{own, judge, n, given, others, difference,
+                    interval}]
     multiturn       {judge, history, models}; models → {rounds, average, benchmarks}: 1 to 5 per aspect, with n, dialogues,
-                    unscored and `intervals` (aspect → [low, high]) in each
+                    unscored and `intervals` (aspect → [low, high]) in each; with several judges also judges → average, and
+                    `agreement`: aspect → [{judges, equal, weighted_kappa, …}]
     annotations     [{stage, kind, name, calls, cached, errors, tokens_in, tokens_out, cost}]
     total_seconds   of all finished stages
     versions        library → version (several with " / " where stages were made with different ones)
@@ -153,8 +157,12 @@ def sft(run: Run) -> dict[str, Any]:
 def annotations(run: Run) -> list[dict[str, Any]]:
     """What every annotating stage said about its annotator or judge."""
     keys = ("kind", "name", "calls", "cached", "errors", "tokens_in", "tokens_out", "cost", "rubrics")
-    told = {stage: run.metric(stage, key) for stage, key in ANNOTATED.items()}
-    return [{"stage": stage, **{k: t.get(k) for k in keys}} for stage, t in told.items() if isinstance(t, dict)]
+    told = [(stage, t) for stage, key in ANNOTATED.items() for t in (run.metric(stage, key), *_panel(run, stage))]
+    return [{"stage": stage, **{k: t.get(k) for k in keys}} for stage, t in told if isinstance(t, dict)]
+
+
+def _panel(run: Run, stage: str) -> list[Any]:
+    return run.metric(stage, "panel") or []
 
 
 def versions(run: Run) -> dict[str, str]:
