@@ -71,9 +71,11 @@ def run(
 ) -> None:
     """Run a recipe: skip what is done, continue what was interrupted, write the report."""
     from aquilamed import pipeline, report
+    from aquilamed.planned_trainings import check_hardware
     from aquilamed.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
+    check_hardware(loaded)
     space, remote = workspace_at(workspace or f"workspaces/{loaded.name}")
     progress = Progress()
     finished = remote.up if remote else None
@@ -97,27 +99,32 @@ def run(
 def plan(
     recipe: RecipePath, workspace: WorkspaceOption = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Say what a run would do, and why, without doing it; exit 2 when its LLM calls cost more than the budget."""
+    """Say what a run would do, and why, without doing it; exit 2 when its calls or trainings exceed budget or hardware."""
     from aquilamed import pipeline
+    from aquilamed import planned_trainings as training
     from aquilamed.planned_calls import call_table, check_budget, planned_calls, spent
     from aquilamed.planning import estimates
     from aquilamed.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
+    training.check_hardware(loaded)
     space = mirrored(workspace or f"workspaces/{loaded.name}")
     states = pipeline.states(loaded, space)
     rows = [
         {"stage": s.name, "action": "skip" if s.state == "done" else "run", "why": s.why or s.state} for s in states
     ]
     numbers = estimates(loaded)
+    trainings = training.planned_trainings(loaded, states)
     calls, paid = planned_calls(loaded, states, space.root), spent(space.root)
     if as_json:
         money = {"budget": loaded.annotator.budget, "spent": paid, "currency": loaded.annotator.currency}
         about = {"recipe": loaded.name, "workspace": str(space.root), "stages": rows, "estimates": numbers}
-        print_json(about | {"calls": [asdict(c) for c in calls], "money": money})
+        asked, trained = [asdict(c) for c in calls], [training.as_json(t) for t in trainings]
+        print_json(about | {"trainings": trained, "calls": asked, "money": money})
     else:
         table(f"Plan of {loaded.name} in {space.root}", rows)
         table("Estimates", [{"what": key, "value": value} for key, value in numbers.items()])
+        training.print_trainings(trainings)
         title = f"Calls of the annotator ({loaded.annotator.model or loaded.annotator.kind}, {loaded.annotator.mode})"
         if calls:
             table(title, call_table(loaded, calls))

@@ -112,11 +112,15 @@ def states(recipe: Recipe, workspace: Workspace) -> list[StageState]:
     known: dict[str, str | None] = {}
     result = []
     for name, inputs in enabled(recipe).items():
-        files = _file_hashes(recipe, BY_NAME[name], cache, compute=False)
+        why = "its input files were not read yet"
+        try:
+            files = _file_hashes(recipe, BY_NAME[name], cache, compute=False)
+        except Invalid as error:  # a run stops here; a plan goes on to say what it can
+            files, why = None, str(error)
         before = {i: known[i] for i in inputs}
         if files is None or None in before.values():
             known[name] = None
-            result.append(StageState(name, inputs, None, "waiting", "its input files were not read yet", None))
+            result.append(StageState(name, inputs, None, "waiting", why, None))
             continue
         identity = fingerprint(recipe, BY_NAME[name], {i: str(f) for i, f in before.items()}, files)
         known[name] = mark = digest(identity)[:16]

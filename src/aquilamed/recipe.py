@@ -46,6 +46,7 @@ from aquilamed.sources.licenses import license_table
 from aquilamed.sources.preferences import PreferencesConfig
 from aquilamed.train.align import AlignConfig
 from aquilamed.train.finetune import FinetuneConfig
+from aquilamed.train.hardware import HardwareConfig
 from aquilamed.train.pretrain import Stage1Config, Stage2Config
 
 
@@ -166,6 +167,8 @@ class Recipe(Config):
     """The general model to start from."""
     annotator: AnnotatorConfig = AnnotatorConfig()
     """Who labels, scores, answers and judges."""
+    hardware: HardwareConfig | None = None
+    """The GPUs to plan the trainings for; null is this machine."""
     sample: SampleConfig | None = None
     """The built-in bilingual sample with known dirt, readable below sample://; null leaves it out."""
     sources: Sources

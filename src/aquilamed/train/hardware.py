@@ -1,0 +1,51 @@
+"""What a recipe's trainings run on, for the plan."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from aquilamed.config import Config
+
+Layout = Literal["ddp", "zero2", "fsdp"]
+StageName = Literal["pretrain/stage1", "pretrain/stage2", "finetune", "align"]
+
+
+class ArchitectureConfig(Config):
+    """A Llama-style model by its numbers."""
+
+    layers: int = Field(ge=1)
+    """Transformer layers."""
+    hidden: int = Field(ge=1)
+    """Width of the residual stream."""
+    ffn: int = Field(ge=1)
+    """Width inside the feed-forward part."""
+    heads: int = Field(ge=1)
+    """Attention heads."""
+    kv_heads: int = Field(ge=1)
+    """Key and value heads."""
+    vocabulary: int = Field(ge=1)
+    """Entries of the tokenizer."""
+    tied: bool = False
+    """Whether the head is the embedding table."""
+
+
+class HardwareConfig(Config):
+    """GPUs for the plan. It changes no result: what does not fit is refused before anything is read."""
+
+    gpus: int = Field(ge=1)
+    """GPUs of a training."""
+    gpus_of: dict[StageName, int] = {}
+    """A training → its GPUs, where they are others."""
+    memory_gb: float = Field(gt=0)
+    """Memory of one GPU (10⁹ bytes)."""
+    tflops: float | None = Field(default=None, gt=0)
+    """Peak bf16 rate of one GPU without sparsity, in 10¹² operations a second; none leaves hours out."""
+    utilisation: float = Field(default=0.4, gt=0, le=1)
+    """Share of the peak that the model's own arithmetic reaches; checkpointing's second forward pass does not count."""
+    layouts: list[Layout] = Field(default=["ddp", "zero2", "fsdp"], min_length=1)
+    """How weights, gradients and optimizer may be spread: ddp (everything everywhere), zero2 (gradients and optimizer
+    in shards), fsdp (weights too: FSDP2, ZeRO-3). The first that fits is taken."""
+    offload: bool = False
+    """Whether shards may lie in the host's memory when nothing else fits."""
+    architecture: ArchitectureConfig | None = None
+    """The numbers to plan with until the base model is fetched."""
