@@ -112,11 +112,11 @@ def states(recipe: Recipe, workspace: Workspace) -> list[StageState]:
     known: dict[str, str | None] = {}
     result = []
     for name, inputs in enabled(recipe).items():
-        why = "its input files were not read yet"
+        files, why = None, "its input files were not read yet"
         try:
             files = _file_hashes(recipe, BY_NAME[name], cache, compute=False)
         except Invalid as error:  # a run stops here; a plan goes on to say what it can
-            files, why = None, str(error)
+            why = str(error)
         before = {i: known[i] for i in inputs}
         if files is None or None in before.values():
             known[name] = None

@@ -135,7 +135,7 @@ def test_the_papers_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(r.instruct.select.shares.values()) == [0.272, 0.14, 0.248, 0.34]
     assert (r.evaluate.knowledge.shots, r.evaluate.pairwise.limit) == (3, 500)
     assert sorted(b.task for b in r.evaluate.benchmarks) == sorted(
-        ["mmlu", "ceval", "cmb", "medqa", "medmcqa", "pubmedqa", "huatuo", "cmtmedqa", "cmb_clin"]
+        ["mmlu", "ceval", "cmb_exam", "medqa", "medmcqa", "pubmedqa", "huatuo", "cmtmedqa", "cmb_clin"]
     )
     assert r.sources.dialogues
     assert len(r.sources.dialogues.sources) == 6
