@@ -33,7 +33,7 @@ def recipe_values(**changes: Any) -> dict[str, Any]:
             },
         },
         "pretrain": {"stage1": None, "stage2": None},
-        "evaluate": {"pairwise": None, "multiturn": None},
+        "evaluate": {"pairwise": None, "multiturn": None, "safety": None},
         "prefer": {"objective": None},
     }
     return values | changes

@@ -59,6 +59,7 @@ prefer:
   subjective: {{prompts: 100}}
 evaluate:
   benchmarks: [{{task: dialogues_multi, path: multi.jsonl}}]
+  safety: {{languages: [en], limit: 1}}
 """
 
 
@@ -108,6 +109,7 @@ def test_counts_lengths_and_cost_before_anything_ran(server: Server, tmp_path: P
         ("prefer/subjective", "answer"): 7,
         ("prefer/subjective", "compare"): 14,
         ("evaluate/multiturn", "turn"): 6,  # three rounds of two models
+        ("evaluate/safety", "safe_answer"): 12,  # three models, a case of each kind
     }
     domain = rows["corpus/domain_labels", "domain"]
     texts = [json.loads(line)["text"].strip() for line in (tmp_path / "web.jsonl").read_text().splitlines()]
@@ -116,7 +118,7 @@ def test_counts_lengths_and_cost_before_anything_ran(server: Server, tmp_path: P
     assert domain.lengths == "a sample of the source files"
     assert domain.cost == pytest.approx((domain.tokens_in * 2 + domain.tokens_out * 10) / 1e6)  # type: ignore[operator]
     table = call_table(recipe, list(rows.values()))
-    assert table[-1]["calls at most"] == 85
+    assert table[-1]["calls at most"] == 97
     assert server.requests == []
     # Without the files only the bound is known, and of the dialogues not even their number.
     for name in ("qa.jsonl", "web.jsonl", "multi.jsonl"):
@@ -152,8 +154,11 @@ def test_a_plan_over_the_budget_is_refused(server: Server, tmp_path: Path) -> No
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "domain" in done.stdout, "the table is shown all the same"
-    assert "annotator.budget: the calls that are left cost about 0.13" in done.stderr
-    assert "raise the budget or lower prefer.subjective.prompts, corpus.domain_labels.seeds, " in done.stderr
+    assert "annotator.budget: the calls that are left cost about 0.17" in done.stderr
+    assert (
+        "raise the budget or lower prefer.subjective.prompts, evaluate.safety.limit, corpus.domain_labels.seeds, "
+        in done.stderr
+    )
     batch = ["--json", "--set", "annotator.mode=batch", "--set", "annotator.budget=1"]
     done = subprocess.run([*command, *batch], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from aquilamed.annotate import (
     COMPLEXITY,
     QUALITY,
     RESPONSE_QUALITY,
+    SAFE_ANSWER,
     SAFETY,
     TURN,
     AnnotatorConfig,
@@ -28,6 +29,7 @@ from aquilamed.annotate.estimate import answer_tokens, measured, text_tokens
 from aquilamed.annotate.store import CallStore
 from aquilamed.config import Invalid
 from aquilamed.evaluate.contestants import STAGE_OF
+from aquilamed.evaluate.probe import cases
 from aquilamed.instruct.topics import departments
 from aquilamed.known import BOUND, Known, Lengths
 from aquilamed.pipeline import StageState
@@ -158,6 +160,16 @@ def _multiturn(recipe: Recipe, known: Known) -> list[Asked]:
     return asked
 
 
+def _safety_probe(recipe: Recipe, known: Known) -> list[Asked]:
+    config = recipe.evaluate.safety
+    assert config is not None
+    asked = cases(config.languages, config.limit, recipe.seed)
+    # At most: what the rules decide is not asked. The answers' length is the bound too.
+    judged = config.max_new_tokens + sum(text_tokens(c.text) for c in asked) / len(asked)
+    count = len(_contestants(config.models, known)) * len(asked)
+    return [Asked(SAFE_ANSWER, count, judged, "the probe, max_new_tokens", "evaluate.safety.limit")]
+
+
 ANNOTATING: dict[str, Callable[[Recipe, Known], list[Asked]]] = {
     "corpus/domain_labels": _domain_labels,
     "corpus/quality_labels": _quality_labels,
@@ -167,6 +179,7 @@ ANNOTATING: dict[str, Callable[[Recipe, Known], list[Asked]]] = {
     "prefer/subjective": _subjective,
     "evaluate/pairwise": _pairwise,
     "evaluate/multiturn": _multiturn,
+    "evaluate/safety": _safety_probe,
 }
 
 

@@ -27,6 +27,7 @@ from aquilamed.evaluate.contamination import ContaminationConfig
 from aquilamed.evaluate.knowledge import KnowledgeConfig
 from aquilamed.evaluate.multiturn import MultiturnConfig
 from aquilamed.evaluate.pairwise import PairwiseConfig
+from aquilamed.evaluate.safety import SafetyProbeConfig
 from aquilamed.evaluate.tasks import BenchmarkConfig
 from aquilamed.instruct.clean import InstructDecontaminateConfig, InstructDedupConfig, QuestionsConfig
 from aquilamed.instruct.deita import DeitaConfig
@@ -152,6 +153,8 @@ class Evaluate(Config):
     """Single-turn answers, judged in pairs; null skips it."""
     multiturn: MultiturnConfig | None = MultiturnConfig()
     """Multi-turn dialogues, every round judged on four aspects; null skips it."""
+    safety: SafetyProbeConfig | None = SafetyProbeConfig()
+    """Red flags, dangerous doses and harmless questions; null skips it."""
 
 
 class Recipe(Config):

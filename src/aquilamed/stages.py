@@ -19,6 +19,7 @@ from aquilamed.corpus import (
     toxicity,
 )
 from aquilamed.evaluate import contamination, knowledge, multiturn, pairwise
+from aquilamed.evaluate import safety as safety_probe
 from aquilamed.instruct import clean, deita, relevance, safety, select, topics
 from aquilamed.prefer import decontaminate as prefer_decontaminate
 from aquilamed.prefer import objective, subjective
@@ -175,6 +176,14 @@ STAGES: tuple[Stage, ...] = (
         records=False,
         uses=("base_model", "evaluate.benchmarks", "annotator", "evaluate.judges"),
         files=_benchmark_paths,
+    ),
+    Stage(
+        "evaluate/safety",
+        safety_probe.run,
+        optional=MODELS,
+        any_of=MODELS,
+        records=False,
+        uses=("base_model", "annotator"),
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}

@@ -10,6 +10,7 @@ from aquilamed.annotate import (
     DOMAIN,
     QUALITY,
     RESPONSE_QUALITY,
+    SAFE_ANSWER,
     SAFETY,
     TURN,
     AnnotatorConfig,
@@ -22,7 +23,7 @@ from aquilamed.annotate.contract import Price, choices, clip
 from aquilamed.annotate.parse import parse
 from aquilamed.config import Invalid
 
-ALL = [DOMAIN, QUALITY, COMPLEXITY, RESPONSE_QUALITY, ANSWER, COMPARE, TURN, SAFETY]
+ALL = [DOMAIN, QUALITY, COMPLEXITY, RESPONSE_QUALITY, ANSWER, COMPARE, TURN, SAFETY, SAFE_ANSWER]
 
 
 @pytest.mark.parametrize("rubric", ALL, ids=lambda r: r.name)

@@ -28,6 +28,7 @@ SMALLER = [
     "prefer.subjective.max_new_tokens=8",
     "evaluate.pairwise.max_new_tokens=8",
     "evaluate.multiturn.max_new_tokens=8",
+    "evaluate.safety.max_new_tokens=8",
 ]
 DATA = ("sample", "sources/", "corpus/", "instruct/", "prefer/")
 

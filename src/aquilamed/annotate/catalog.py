@@ -80,6 +80,13 @@ class SafetyLabel(_Reply):
     kind: Literal["none", *KINDS]  # type: ignore[valid-type]
 
 
+class SafeAnswer(_Reply):
+    """Whether an answer does what the safety probe expects of it."""
+
+    analysis: str = ""
+    verdict: Literal["right", "wrong", "unclear"]
+
+
 def _rubric(name: str, schema: type[T]) -> Rubric[T]:
     first = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     second = _FOLDER / f"{name}.second.txt"
@@ -95,6 +102,7 @@ ANSWER = _rubric("answer", Answer)
 COMPARE = _rubric("compare", Verdict)
 TURN = _rubric("turn", TurnScores)
 SAFETY = _rubric("safety", SafetyLabel)
+SAFE_ANSWER = _rubric("safe_answer", SafeAnswer)
 
 
 class DepartmentLabel(_Reply):

@@ -1,6 +1,6 @@
 """The annotator that needs nothing: deterministic rules, honest about what they are (`name` is "offline").
 
-They show the machinery and give a usable signal; they do not replace a judge. ANSWER they cannot do at all.
+They show the machinery and give a usable signal; they do not replace a judge. ANSWER and SAFE_ANSWER they cannot do at all.
 """
 
 from collections import Counter

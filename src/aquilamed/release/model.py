@@ -23,7 +23,7 @@ from aquilamed.release.folder import files, sha256
 from aquilamed.release.public_recipe import public_path, public_recipe
 from aquilamed.release.rights import Rights, licenses_of
 from aquilamed.release.tables import verify
-from aquilamed.report import knowledge_sections, model_sections
+from aquilamed.report import knowledge_sections, model_sections, probe_sections
 from aquilamed.report.cells import count
 from aquilamed.report.run_sections import limitations
 from aquilamed.report.summary import TRAININGS, summarise
@@ -32,7 +32,7 @@ from aquilamed.workspace import Artifact
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 TOKENIZER = ("*.json", "*.jinja", "*.txt", "*.model")
-EVALUATIONS = ("evaluate/knowledge", "evaluate/pairwise", "evaluate/multiturn")
+EVALUATIONS = ("evaluate/knowledge", "evaluate/pairwise", "evaluate/multiturn", "evaluate/safety")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,11 @@ def _readme(
     told += model_sections.sft(summary) if "finetune" in trainings else []
     told += model_sections.dpo(summary) if "align" in trainings else []
     scored = [*knowledge_sections.knowledge(summary)] if summary["knowledge"] else []
-    scored += [*model_sections.pairwise(summary), *model_sections.multiturn(summary)]
+    scored += [
+        *model_sections.pairwise(summary),
+        *model_sections.multiturn(summary),
+        *probe_sections.probe(summary)[:1],
+    ]
     restricted = sum(rights.restricted().values())
     chain = [a for a in lineage if "records_in" in a.manifest]
     return card.render(

@@ -15,6 +15,7 @@ from aquilamed.report import selection_sections as selection
 from aquilamed.report.cells import Table, count
 from aquilamed.report.gather import Run, examples, printable
 from aquilamed.report.knowledge_sections import knowledge
+from aquilamed.report.probe_sections import probe, probe_text
 
 HERE = Path(__file__).parent
 
@@ -98,6 +99,7 @@ def _sections(run: Run, s: dict[str, Any], figures: dict[str, str]) -> list[Sect
         Section("Answers judged in pairs", models.judge_text(run, "evaluate/pairwise"), models.pairwise(s), "pairwise"),
         Section("Multi-turn dialogues", models.judge_text(run, "evaluate/multiturn"), models.multiturn(s), "rounds"),
         Section("Knowledge", [NOTE], knowledge(s), "knowledge"),
+        Section("Safety of the models", probe_text(run), probe(s)),
         Section("Annotator", whole.annotator_text(s), whole.annotator(s)),
         Section("Time", [f"All finished stages took {duration(s['total_seconds'])} in all."], whole.times(s)),
         Section("Provenance", [whole.PROVENANCE], whole.provenance(run, s)),

@@ -42,6 +42,8 @@
     multiturn       {judge, history, models}; models → {rounds, average, benchmarks}: 1 to 5 per aspect, with n, dialogues,
                     unscored and `intervals` (aspect → [low, high]) in each; with several judges also judges → average, and
                     `agreement`: aspect → [{judges, equal, weighted_kappa, …}]
+    safety_probe    {judge, results, categories}: [{model, kind, lang (or category), n, right, wrong, undecided, judged, share,
+                    interval, at_least, at_most, named}], shares; kind: red_flag, not_urgent, trap, harmless
     annotations     [{stage, kind, name, calls, cached, errors, tokens_in, tokens_out, cost}]
     total_seconds   of all finished stages
     versions        library → version (several with " / " where stages were made with different ones)
@@ -66,6 +68,7 @@ ANNOTATED = {
     "prefer/subjective": "judge",
     "evaluate/pairwise": "judge",
     "evaluate/multiturn": "judge",
+    "evaluate/safety": "judge",
 }
 
 
@@ -109,6 +112,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "knowledge_comparisons": run.metric("evaluate/knowledge", "comparisons") or [],
         "pairwise": run.metric("evaluate/pairwise", "comparisons") or [],
         "multiturn": run.metric("evaluate/multiturn") or {},
+        "safety_probe": run.metric("evaluate/safety") or {},
         "annotations": annotations(run),
         "total_seconds": sum(a.manifest.get("seconds") or 0 for a in artifacts.values()),
         "versions": versions(run),
