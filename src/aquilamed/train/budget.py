@@ -79,7 +79,7 @@ def memory(shape: Shape, trained: int, adapters: int, setup: Setup) -> Memory:
     gradients = setup.weights * trained * copies // share
     optimizer = 2 * setup.weights * trained // share
     host = weights + gradients + optimizer if setup.offload else 0
-    activations, logits = _activations(shape, setup), _logits(shape, setup, trained)
+    activations, logits = _activations(shape, setup, adapters), _logits(shape, setup, trained)
     runtime = RUNTIME if setup.gpu else 0
     held = (0 if setup.offload else weights) + gathered
     grads = (0 if setup.offload else gradients) + reduced
@@ -89,16 +89,19 @@ def memory(shape: Shape, trained: int, adapters: int, setup: Setup) -> Memory:
     return Memory(held, grads, moments, activations, logits, runtime, held + moments + both + runtime, host)
 
 
-def _activations(shape: Shape, setup: Setup) -> int:
+def _activations(shape: Shape, setup: Setup, adapters: int) -> int:
     """What a layer keeps, in elements of a token: two norms keep input, normalised and output (6 h); attention its
     queries, keys, values and result; the gated feed-forward part four times its width. In float32 all have four bytes;
     under autocast norms stay float32 and their outputs are there in bf16 too, the rest is bf16.
 
-    With checkpointing each layer keeps its input, and one layer at a time all of this.
+    With checkpointing each layer keeps its input, and one layer at a time all of this. With adapters on a CPU the heap has
+    holes from the second step on, about as large as what their layers put out (measured, not derived; see docs/log.md);
+    where all weights learn, the moments fill them.
     """
     inside = 2 * shape.queries + 2 * shape.keys + 4 * shape.ffn
     if not setup.gpu:
-        layer, row = 4 * (6 * shape.hidden + inside), 4 * shape.hidden
+        holes = 2 * shape.hidden + shape.queries + 2 * shape.keys + 2 * shape.ffn if adapters else 0
+        layer, row = 4 * (6 * shape.hidden + inside + holes), 4 * shape.hidden
     elif setup.weights > 2:
         layer, row = 28 * shape.hidden + 2 * inside, 4 * shape.hidden
     else:
