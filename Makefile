@@ -7,7 +7,7 @@ TORCH := torch>=2.11,<2.14
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench bench-corpus bench-relevance bench-train format clean
+.PHONY: demo test lint bench bench-corpus bench-eval bench-relevance bench-train format clean
 
 demo: $(VENV)/.model
 	$(BIN)/aquilamed run recipes/demo.yaml --workspace workspaces/demo
@@ -26,6 +26,9 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.model
 	$(BIN)/python benchmarks/baseline.py
+
+bench-eval: $(VENV)/.model
+	$(BIN)/python benchmarks/evaluate.py
 
 bench-relevance: $(VENV)/.model
 	$(BIN)/python benchmarks/relevance.py
