@@ -81,3 +81,14 @@ def test_the_hash_cache_reads_a_file_again_only_when_it_changed(tmp_path: Path) 
     file.write_text("two")
     assert cache.get(file, compute=False) is None
     assert cache.get(file, compute=True) != first
+
+
+def test_what_a_killed_worker_left_is_no_output(tmp_path: Path) -> None:
+    space = Workspace(tmp_path)
+    out, _ = space.begin("corpus/rules", "f" * 32)
+    (out / "kept").mkdir()
+    (out / "kept" / "part-00000.parquet").write_bytes(b"whole")
+    (out / "kept" / ".part-00000.parquet.9.tmp").write_bytes(b"half")
+    outputs = space.commit("corpus/rules", "f" * 32, {}).manifest["outputs"]
+    assert list(outputs) == ["kept/part-00000.parquet"]
+    assert not list(out.rglob("*.tmp"))

@@ -83,14 +83,14 @@ class Workspace:
         path = self.folder(stage, fingerprint)
         attempts = path / WORK / "attempts.json"
         count = json.loads(attempts.read_text())["attempts"] + 1 if attempts.exists() else 1
-        for leftover in path.rglob(".*.tmp"):
-            leftover.unlink()
+        _remove_half_written(path)
         write_json(attempts, {"attempts": count})
         return path, count
 
     def commit(self, stage: str, fingerprint: str, manifest: dict[str, Any]) -> Artifact:
         """Finish an artefact: hash its files, remove its work folder, write the manifest last."""
         path = self.folder(stage, fingerprint)
+        _remove_half_written(path)  # of workers that died in this run and whose task another one did
         outputs = {
             str(f.relative_to(path)): file_hash(f)
             for f in sorted(path.rglob("*"))
@@ -171,3 +171,8 @@ class HashCache:
                 raise Invalid(f"{path}: cannot be read ({error.strerror}); mend the file or its permissions") from error
             write_json(self.path, self.known)
         return self.known.get(key)
+
+
+def _remove_half_written(folder: Path) -> None:
+    for leftover in folder.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
