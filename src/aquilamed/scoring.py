@@ -62,9 +62,7 @@ def next_logprobs(
             positions = (mask.cumsum(1) - 1).clamp(min=0)[:, common:]
             more: dict[str, Any] = {"use_cache": False}
             if start is not None:
-                cache = copy.deepcopy(start)  # a pass writes into it
-                cache.batch_repeat_interleave(len(batch))
-                more = {"use_cache": True, key: cache}
+                more = {"use_cache": True, key: repeated(start, len(batch))}
             logits = model(
                 input_ids=ids.to(where),
                 attention_mask=mask.to(where),
@@ -83,3 +81,10 @@ def shared_start(rows: Sequence[Sequence[int]]) -> int:
     first, last = min(rows, key=list), max(rows, key=list)  # all others lie between them
     most = min(len(row) for row in rows) - 1
     return next((i for i in range(most) if first[i] != last[i]), max(most, 0))
+
+
+def repeated(cache: Any, rows: int) -> Any:
+    """The key-value cache of one row for so many equal rows: a copy, because a pass writes into it."""
+    copied = copy.deepcopy(cache)
+    copied.batch_repeat_interleave(rows)
+    return copied

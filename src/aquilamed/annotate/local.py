@@ -5,7 +5,6 @@ are compared by the log-probability of the first token in which they differ. So 
 values, and a model that has no opinion at all is an error.
 """
 
-import copy
 import json
 import math
 from collections import Counter
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from aquilamed.annotate.contract import AnnotatorConfig, CallError, Rubric, T, choices
 from aquilamed.config import StageFailed
 from aquilamed.progress import Bar, Progress
-from aquilamed.scoring import shared_start
+from aquilamed.scoring import repeated, shared_start
 
 
 class LocalAnnotator:
@@ -234,9 +233,7 @@ class _Read:
 
     def repeated(self, times: int) -> "_Read":
         """One sequence's reading as that of so many equal ones."""
-        copied = copy.deepcopy(self.cache)  # a pass writes into it
-        for cache in copied.values():
-            cache.batch_repeat_interleave(times)
+        copied = {name: repeated(cache, times) for name, cache in self.cache.items()}
         return _Read(self.sequences * times, self.mask.repeat(times, 1), copied)
 
     def begins(self, others: list[list[int]]) -> bool:

@@ -7,11 +7,12 @@ harness' own `hf` class up to rounding (`make bench-eval`).
 The shared beginning is found by comparing token ids: tokenising the beginning as a text of its own can give other ids.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
+
+from aquilamed.scoring import repeated
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 _LEAST = 32
@@ -65,9 +66,7 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
                     ids[line, : len(row) - prefix] = torch.tensor(row[prefix:])
                 # Padding stands behind a row's end, where no scored position looks.
                 positions = sorted({p for row in batch for p in range(len(row) - needed[row], len(row))})
-                cache = copy.deepcopy(shared)
-                if cache is not None:
-                    cache.batch_repeat_interleave(len(batch))
+                cache = None if shared is None else repeated(shared, len(batch))
                 found = self.model(
                     input_ids=ids.to(self.device),
                     past_key_values=cache,
