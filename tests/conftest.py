@@ -1,9 +1,13 @@
 """Shared by all tests: no network, one torch thread, and where the real public data lies."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from browser import chromium
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -19,3 +23,10 @@ def public_data() -> Path:
     if not PUBLIC_DATA.is_dir():
         pytest.skip(f"real public data is not there: {PUBLIC_DATA}")
     return PUBLIC_DATA
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium (tests/browser.py)."""
+    with chromium() as found:
+        yield found
