@@ -23,8 +23,8 @@ TEXTS = [
 ]
 
 
-def build(folder: Path, seed: int = 0) -> Path:
-    """Write the tiny model and its tokenizer; the same every time for a seed."""
+def build(folder: Path, seed: int = 0, tied: bool = True) -> Path:
+    """Write the tiny model and its tokenizer; the same every time for a seed. Untied, its answers are more varied."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -51,7 +51,7 @@ def build(folder: Path, seed: int = 0) -> Path:
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=512,
-            tie_word_embeddings=True,
+            tie_word_embeddings=tied,
         )
     )
     save_model(model, prepare_tokenizer(fast), folder)

@@ -1,6 +1,7 @@
 """The terminal chat on a tiny random Llama: piped questions, history, its limits, and what reaches the terminal."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import load_tokenizer, prepare_tokenizer, prompt_ids, save_model
-from aquilamed.serve.chat import NOTICE, Talk, chat, find, harmless
+from aquilamed.serve.chat import NOTICE, Talk, chat, harmless
+from aquilamed.serve.engine import Engine
+from aquilamed.serve.sampling import Sampling
+from aquilamed.serve.target import find, short_name
 from aquilamed.workspace import Workspace
 
 CONTEXT = 160
@@ -51,9 +55,14 @@ def said(folder: Path, text: str, **settings: Any) -> str:
     return out.getvalue()
 
 
-def talk(folder: Path, **settings: Any) -> Talk:
-    defaults = {"system": None, "max_new_tokens": 8, "temperature": 0.0, "seed": 0}
-    return Talk(find(str(folder)), **(defaults | settings))
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Iterator[Engine]:
+    with Engine(find(str(folder))) as engine:
+        yield engine
+
+
+def talk(engine: Engine, system: str | None = None, max_tokens: int = 8) -> Talk:
+    return Talk(engine, system, Sampling(max_tokens=max_tokens))
 
 
 def test_piped_questions_are_answered_after_the_notice(folder: Path) -> None:
@@ -74,10 +83,10 @@ def test_exit_ends_and_reset_forgets(folder: Path) -> None:
     assert twice == f"{once}(forgotten)\n{once}"
 
 
-def test_the_stream_is_what_the_model_generates(folder: Path) -> None:
+def test_the_stream_is_what_the_model_generates(folder: Path, engine: Engine) -> None:
     from aquilamed.models import generate, load_model
 
-    t = talk(folder)
+    t = talk(engine)
     t.ask("hello")
     streamed = "".join(t.stream()).strip()
     config = find(str(folder))
@@ -92,13 +101,13 @@ def test_sampling_depends_on_the_seed_alone(folder: Path) -> None:
     assert hot[0] != hot[2]
 
 
-def test_the_oldest_turns_go_when_the_context_is_full_and_it_says_so(folder: Path) -> None:
-    t = talk(folder, system="brief")
+def test_the_oldest_turns_go_when_the_context_is_full_and_it_says_so(folder: Path, engine: Engine) -> None:
+    t = talk(engine, system="brief")
     notes = []
     for number in range(12):
         notes += t.ask(f"question {number}")
         list(t.stream())
-        assert len(prompt_ids(t.tokenizer, [*t.system, *t.turns])) <= CONTEXT
+        assert len(prompt_ids(engine.tokenizer, [*t.system, *t.turns])) <= CONTEXT
     assert notes
     assert "forgotten" in notes[0]
     assert t.turns[0]["role"] == "user"
@@ -138,27 +147,32 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_chat(folder: Path, monkey
     assert out.getvalue().endswith("half (stopped)\n")
 
 
-def test_stopping_early_ends_the_generation(folder: Path) -> None:
-    t = talk(folder, max_new_tokens=100)
+def test_stopping_early_ends_the_generation(engine: Engine) -> None:
+    t = talk(engine, max_tokens=100)
     t.ask("hello")
     pieces = t.stream()
     first = next(pieces)
     pieces.close()
     assert t.turns[-1]["role"] == "assistant"
     assert len(t.turns[-1]["content"]) <= len(first)
+    assert not engine._answers
 
 
 def test_a_failed_generation_is_told_and_does_not_hang(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    t = talk(folder)
-    t.ask("hello")
-
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(t.model, "generate", broken)
-    with pytest.raises(StageFailed, match="out of memory"):
-        list(t.stream())
-    assert t.turns == []
+    with Engine(find(str(folder))) as engine:
+        t = talk(engine)
+        t.ask("hello")
+        monkeypatch.setattr(engine.model, "forward", broken)
+        with pytest.raises(StageFailed, match="out of memory"):
+            list(t.stream())
+        assert t.turns == []
+        t.ask("hello")
+        with pytest.raises(StageFailed, match="ended"):
+            list(t.stream())
+        assert not engine.alive
 
 
 def test_targets(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +192,9 @@ def test_targets(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert find(str(tmp_path)).path == str(tmp_path / "ft" / "model")
     assert find(f"{tmp_path}:finetune").path == str(tmp_path / "ft" / "model")
     assert find(f"{tmp_path}:base").path == str(folder)
+    assert short_name(str(tmp_path)) == tmp_path.name
+    assert short_name(f"{tmp_path}:finetune") == f"{tmp_path.name}:finetune"
+    assert short_name("smollm2-135m") == "smollm2-135m"
     with pytest.raises(Invalid, match="finetune, and base"):
         find(f"{tmp_path}:align")
     with pytest.raises(Invalid, match="no such folder"):

@@ -13,6 +13,9 @@ import pytest
 import tiny_model as tiny
 from aquilamed.models import ModelConfig, fit_embeddings, load_tokenizer, prepare_tokenizer, prompt_ids, save_model
 from aquilamed.serve import chat
+from aquilamed.serve.engine import Engine
+from aquilamed.serve.sampling import Sampling
+from aquilamed.serve.target import find
 from aquilamed.train.align import token_pair
 from aquilamed.train.finetune import encode
 
@@ -116,14 +119,15 @@ def test_training_evaluation_and_serving_see_the_same_tokens(
     assert tokenizer.decode(pair["rejected_ids"]) == "No.<|im_end|>"
 
     served: list[list[int]] = []
-    talk = chat.Talk(chat.find(str(folder)), "Be brief.", 4, 0.0, 0)
-    talk.turns = [dict(m) for m in DIALOGUE[1:3]]  # type: ignore[misc]
-    real = talk.model.generate
+    with Engine(find(str(folder))) as engine:
+        talk = chat.Talk(engine, "Be brief.", Sampling(max_tokens=4))
+        talk.turns = [dict(m) for m in DIALOGUE[1:3]]  # type: ignore[misc]
+        real = engine.manager.add_request
 
-    def generate(*args: Any, **kwargs: Any) -> Any:
-        served.append(kwargs["input_ids"][0].tolist())
-        return real(*args, **kwargs)
+        def add_request(ids: list[int], **kwargs: Any) -> Any:
+            served.append(ids)
+            return real(ids, **kwargs)
 
-    monkeypatch.setattr(talk.model, "generate", generate)
-    chat._answer(talk, DIALOGUE[3]["content"], io.StringIO())
+        monkeypatch.setattr(engine.manager, "add_request", add_request)
+        chat._answer(talk, DIALOGUE[3]["content"], io.StringIO())
     assert served == [asked], "serving asks with other tokens than training"

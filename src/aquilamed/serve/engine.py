@@ -1,0 +1,284 @@
+"""One model on this machine that answers many people at once: chat, server and web app talk through it.
+
+    with Engine(find("workspaces/demo")) as engine:
+        for piece in engine.stream([{"role": "user", "content": "What is a fever?"}], Sampling(max_tokens=256)):
+            print(piece, end="")
+
+The inference is transformers' continuous batching: a request joins the running batch at the next token and leaves it
+when it ends, so that users do not wait for each other. What is here is what that leaves open: the chat template, text
+that is whole characters, stop texts, who gets which token, cancelling, and the memory for keys and values.
+"""
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aquilamed.config import Invalid, StageFailed
+from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_tokenizer, prompt_ids, stop_ids
+from aquilamed.records import Message
+from aquilamed.serve.pieces import Decoder, Stops
+from aquilamed.serve.sampling import Draw, Sampling, TokenLogprob, per_request_draws
+
+PAGE = 64  # tokens per block of the key-value cache
+CHUNK = 256  # most tokens in one pass: a long prompt is read in such parts, between which the others get their tokens
+MEMORY_SHARE = 0.25  # of the free memory that keys and values may take
+UNKNOWN_CONTEXT = 4096  # for a model that does not say how long its context is
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer. The last one has a `reason`: stop, length, cancelled or error."""
+
+    text: str = ""
+    tokens: int = 0
+    """How many tokens this piece took."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    reason: str | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class _Answer:
+    """A request under way."""
+
+    deliver: Callable[[Piece], None]
+    decoder: Decoder
+    stops: Stops
+    draw: Draw | None
+    seen: int = 0
+    told: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    done: bool = False
+
+
+class Engine:
+    """A loaded model with its tokenizer; thread-safe. Close it, or use it as a context manager.
+
+    Attributes:
+        tokenizer: with the house's chat template.
+        context: longest prompt and answer together, in tokens.
+    """
+
+    def __init__(self, config: ModelConfig, *, max_concurrency: int = 16, max_context: int | None = None) -> None:
+        """Load the model, onto the GPU where there is one.
+
+        Args:
+            max_concurrency: most answers in one batch; further ones wait their turn.
+            max_context: a shorter context than the model's.
+
+        Raises `Invalid` when the model cannot be found or loaded, or its context does not fit into memory.
+        """
+        import torch
+
+        self.tokenizer, self.model = load_tokenizer(config), load_model(config)
+        fit_embeddings(self.model, self.tokenizer)
+        if torch.cuda.is_available():
+            self.model = self.model.to("cuda")
+        own = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0)) or UNKNOWN_CONTEXT
+        self.context = min(own, max_context or own)
+        blocks = self._blocks(max_concurrency)
+        self.context = min(self.context, blocks * PAGE)
+        self.stop_ids = frozenset(stop_ids(self.tokenizer))
+        self.manager = self._manager(max_concurrency, blocks)
+        self._answers: dict[str, _Answer] = {}
+        self._lock = threading.Lock()
+        self._count = 0
+        self._closing = False
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(started,), daemon=True, name="answers")
+        self._thread.start()
+        started.wait()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all answers and free the memory. Idempotent."""
+        with self._lock:
+            self._closing, running = True, list(self._answers)
+        for name in running:
+            self.cancel(name)
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still answer: a failed pass (out of memory, say) ends it."""
+        return self._thread.is_alive() and not self._closing
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids of a conversation up to where the answer begins."""
+        return prompt_ids(self.tokenizer, list(messages))
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling | None = None) -> Generator[str, None, None]:
+        """The next answer of a conversation, piece by piece. Closing the generator stops the model.
+
+        Raises `Invalid` when the conversation leaves no room in the context, `StageFailed` when the model fails.
+        """
+        pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        name = self.submit(self.prompt(messages), sampling or Sampling(), pieces.put)
+        try:
+            while True:
+                piece = pieces.get()
+                if piece.text:
+                    yield piece.text
+                if piece.reason == "error":
+                    raise StageFailed(f"the model could not answer: {piece.error}")
+                if piece.reason:
+                    return
+        finally:
+            self.cancel(name)
+
+    def submit(self, prompt: Sequence[int], sampling: Sampling, deliver: Callable[[Piece], None]) -> str:
+        """Ask for an answer to a prompt's token ids; returns its name, for `cancel`.
+
+        Args:
+            deliver: called in another thread with every piece; must return at once. The last piece has a reason.
+
+        Raises `Invalid` when the prompt leaves no room in the context, `StageFailed` when the engine has ended.
+        """
+        room = self.context - len(prompt)
+        if not prompt or room < 1:
+            raise Invalid(f"the prompt has {len(prompt):,} tokens; the model's context holds {self.context:,}")
+        plain = sampling.temperature <= 0 and sampling.logprobs is None
+        draw = None if plain and not (sampling.frequency_penalty or sampling.presence_penalty) else Draw(sampling)
+        answer = _Answer(deliver, Decoder(self.tokenizer), Stops(sampling.stop), draw)
+        with self._lock:
+            if not self.alive:
+                raise StageFailed("the engine has ended")
+            self._count += 1
+            name = f"answer-{self._count}"
+            self._answers[name] = answer
+        taken = self.manager.add_request(
+            list(prompt),
+            request_id=name,
+            max_new_tokens=min(sampling.max_tokens or room, room),
+            streaming=True,
+            eos_token_id=sorted(self.stop_ids),
+            **({"draw": draw} if draw else {}),
+        )
+        if taken is None:  # it has failed, or is being closed
+            with self._lock:
+                self._answers.pop(name, None)
+            raise StageFailed("the engine has ended")
+        return name
+
+    def cancel(self, name: str) -> None:
+        """Stop an answer, which then gets a last piece with reason `cancelled`. One that has ended is left alone."""
+        with self._lock:
+            answer = self._answers.pop(name, None)
+        if answer is not None:
+            self.manager.cancel_request(name)
+            self._end(answer, Piece(reason="cancelled"))
+
+    def _blocks(self, concurrency: int) -> int:
+        """How many blocks of keys and values to hold: for all users at full context, or what memory allows."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        block = 2 * PAGE * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
+        most = int(_free_memory(self.model.device) * MEMORY_SHARE // block)
+        whole = -(-self.context // PAGE) + 1
+        if most < 2:
+            raise Invalid("there is no memory left for the model's keys and values")
+        return min(concurrency * whole, most)
+
+    def _manager(self, concurrency: int, blocks: int) -> Any:
+        from transformers import ContinuousBatchingConfig, GenerationConfig
+
+        logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)  # its lines hold prompts' tokens
+        settings = GenerationConfig(do_sample=False, eos_token_id=sorted(self.stop_ids), max_new_tokens=None)
+        batching = ContinuousBatchingConfig(
+            page_size=PAGE,
+            num_blocks=blocks,
+            max_batch_tokens=CHUNK,
+            max_requests_per_batch=concurrency,
+            use_cuda_graph=False,  # each request's own draws are Python
+            use_async_batching=False,
+        )
+        try:
+            manager = self.model.init_continuous_batching(settings, batching)
+        except (ValueError, AttributeError) as error:
+            raise Invalid(f"transformers cannot batch answers of this model: {error}") from error
+        manager.logit_processor = per_request_draws()
+        return manager
+
+    def _work(self, started: threading.Event) -> None:
+        """Hand every token to its answer. The manager's own thread is a daemon because this one is."""
+        import torch
+
+        with torch.inference_mode():
+            self.manager.start()
+        started.set()
+        while self.manager.is_running() and not self._closing:
+            result = self.manager.get_result(timeout=0.05)
+            if result is not None:
+                self._take(result)
+        if not self._closing:
+            while (result := self.manager.get_result(timeout=0)) is not None:
+                self._take(result)
+        self.manager.stop(block=True, timeout=30, hard_stop=True)
+        error = self.manager.background_thread_status.fatal_error
+        with self._lock:
+            self._closing, left = True, list(self._answers.values())
+            self._answers.clear()
+        for answer in left:
+            self._end(answer, Piece(reason="error", error=_said(error) if error else "the engine has ended"))
+
+    def _take(self, result: Any) -> None:
+        answer = self._answers.get(result.request_id)
+        if answer is None:  # cancelled
+            return
+        if result.error is not None:
+            self._finish(result.request_id, Piece(reason="error", error=result.error))
+            return
+        new = result.generated_tokens[answer.seen :]
+        answer.seen += len(new)
+        finished = bool(result.is_finished())
+        text = answer.stops.push(answer.decoder.push(new, finished), finished)
+        logprobs = tuple(answer.draw.logprobs[answer.told : answer.seen]) if answer.draw else ()
+        answer.told += len(logprobs)
+        if answer.stops.found:
+            self.manager.cancel_request(result.request_id)
+            self._finish(result.request_id, Piece(text, len(new), logprobs, "stop"))
+        elif finished:
+            ended = bool(result.generated_tokens) and result.generated_tokens[-1] in self.stop_ids
+            self._finish(result.request_id, Piece(text, len(new), logprobs, "stop" if ended else "length"))
+        else:
+            self._tell(answer, Piece(text, len(new), logprobs))
+
+    def _finish(self, name: str, piece: Piece) -> None:
+        with self._lock:
+            answer = self._answers.pop(name, None)
+        if answer is not None:
+            self._end(answer, piece)
+
+    def _end(self, answer: _Answer, piece: Piece) -> None:
+        with answer.lock:
+            if not answer.done:
+                answer.done = True
+                answer.deliver(piece)
+
+    def _tell(self, answer: _Answer, piece: Piece) -> None:
+        with answer.lock:
+            if not answer.done:
+                answer.deliver(piece)
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _free_memory(device: Any) -> int:
+    """Bytes free on a device."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
