@@ -110,7 +110,7 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether it can still answer: a failed pass (out of memory, say) ends it."""
-        return self._thread.is_alive() and not self._closing
+        return not self._closing and self.manager.background_thread_status.can_accept_new_requests() is None
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The token ids of a conversation up to where the answer begins."""
