@@ -63,11 +63,30 @@ def test_an_artifact_exists_only_once_committed(tmp_path: Path) -> None:
     assert space.artifact("corpus/rules", "abc") == artifact
 
 
-def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\x00", "not JSON"),
+        (b"[]", "no manifest of a stage"),
+        (b'{"metrics": 1}', "no manifest of a stage"),
+    ],
+)
+def test_a_broken_manifest_is_named(tmp_path: Path, text: bytes, said: str) -> None:
     out, _ = Workspace(tmp_path).begin("sample", "abc")
-    (out / "manifest.json").write_text("{")
-    with pytest.raises(StageFailed, match=r"manifest\.json: not JSON"):
+    (out / "manifest.json").write_bytes(text)
+    with pytest.raises(StageFailed, match=rf"manifest\.json: {said}"):
         Workspace(tmp_path).artifact("sample", "abc")
+
+
+def test_the_artefact_that_was_finished_last_comes_first(tmp_path: Path) -> None:
+    space = Workspace(tmp_path)
+    for mark, day in (("a", 2), ("b", 3), ("c", 1)):
+        space.begin("corpus/rules", mark)
+        space.commit("corpus/rules", mark, {"metrics": {}, "finished": f"2026-11-0{day}"})
+    space.begin("corpus/rules", "half")
+    assert [a.path.name for a in space.artifacts("corpus/rules")] == ["b", "a", "c"]
+    assert space.artifacts("corpus") == []
 
 
 def test_the_hash_cache_reads_a_file_again_only_when_it_changed(tmp_path: Path) -> None:

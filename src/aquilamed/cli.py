@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from aquilamed import __version__
+from aquilamed.cli_compare import compare
 from aquilamed.cli_review import review_app
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.places import mirrored, opened, workspace_at
@@ -30,6 +31,7 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(review_app, name="review")
+app.command()(compare)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
 WorkspacePath = Annotated[str, typer.Argument(metavar="WORKSPACE", help="A workspace folder or URL.")]

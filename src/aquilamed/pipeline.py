@@ -39,10 +39,16 @@ State = Literal["done", "running", "failed", "interrupted", "stale", "waiting"]
 
 @dataclass(frozen=True)
 class StageState:
-    """Where a stage stands. `fingerprint` is None while an input file's hash is not known yet."""
+    """Where a stage stands.
+
+    Args:
+        fingerprint: None while an input file's hash is not known yet.
+        identity: what decides its result, as far as that is known (see `fingerprint`).
+    """
 
     name: str
     inputs: tuple[str, ...]
+    identity: dict[str, Any]
     fingerprint: str | None
     state: State
     why: str
@@ -117,16 +123,16 @@ def states(recipe: Recipe, workspace: Workspace) -> list[StageState]:
             files = _file_hashes(recipe, BY_NAME[name], cache, compute=False)
         except Invalid as error:  # a run stops here; a plan goes on to say what it can
             why = str(error)
-        before = {i: known[i] for i in inputs}
-        if files is None or None in before.values():
+        before = {i: mark for i in inputs if (mark := known[i])}
+        identity = fingerprint(recipe, BY_NAME[name], before, files or {})
+        if files is None or len(before) < len(inputs):
             known[name] = None
-            result.append(StageState(name, inputs, None, "waiting", why, None))
+            result.append(StageState(name, inputs, identity, None, "waiting", why, None))
             continue
-        identity = fingerprint(recipe, BY_NAME[name], {i: str(f) for i, f in before.items()}, files)
         known[name] = mark = digest(identity)[:16]
         artifact = workspace.artifact(name, mark)
         state, why = _state(workspace, name, mark, identity, artifact, locked)
-        result.append(StageState(name, inputs, mark, state, why, artifact))
+        result.append(StageState(name, inputs, identity, mark, state, why, artifact))
     return result
 
 

@@ -74,9 +74,17 @@ class Workspace:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except json.JSONDecodeError as error:  # written atomically, so somebody else broke it
+        except ValueError as error:  # written atomically, so somebody else broke it
             raise StageFailed(f"{path / MANIFEST}: not JSON ({error}); delete the folder {path} to redo it") from error
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("metrics"), dict):
+            raise StageFailed(f"{path / MANIFEST}: no manifest of a stage; delete the folder {path} to redo it")
         return Artifact(stage, path, manifest)
+
+    def artifacts(self, stage: str) -> list[Artifact]:
+        """Every finished artefact of a stage, the one finished last first."""
+        marks = sorted(path.parent.name for path in self.root.glob(f"{stage}/*/{MANIFEST}"))
+        found = [a for mark in marks if (a := self.artifact(stage, mark))]
+        return sorted(found, key=lambda a: str(a.manifest.get("finished")), reverse=True)
 
     def begin(self, stage: str, fingerprint: str) -> tuple[Path, int]:
         """Open an artefact for writing; return its folder and how many attempts were made, this one included."""

@@ -17,9 +17,10 @@ SUMMARY, PAGE, FIGURES = "summary.json", "index.html", "figures"
 def write(workspace: Workspace) -> Path:
     """Write the report of a workspace's last recipe and return index.html.
 
-    Raises `Invalid` when recipe.yaml cannot be read. Stages that are not done are absent from it, and said so.
+    Raises `Invalid` when recipe.yaml cannot be read. Stages that are not done are absent from it, and said so; what was made
+    by earlier code is shown, and said so.
     """
-    run = gather(workspace)
+    run = gather(workspace, earlier=True)
     folder = workspace.root / "report"
     if not _current(folder, run.fingerprint()):
         render(run, folder)

@@ -59,14 +59,45 @@ class Run:
         return digest([self.recipe, self.seed, self.annotator, shown, code_hash()])
 
 
-def gather(workspace: Workspace) -> Run:
-    """The stages of WORKSPACE/recipe.yaml. Raises `Invalid` when the recipe cannot be read."""
+def gather(workspace: Workspace, earlier: bool = False) -> Run:
+    """The stages of WORKSPACE/recipe.yaml. Raises `Invalid` when the recipe cannot be read.
+
+    Args:
+        earlier: also take what the recipe's stages made before our code changed, or where their input files cannot be seen
+            from here; the state still says so.
+    """
     from aquilamed.pipeline import states
     from aquilamed.recipe import load_recipe
 
     recipe = load_recipe(workspace.root / "recipe.yaml")
-    views = tuple(StageView(s.name, s.state, s.why, s.artifact) for s in states(recipe, workspace))
-    return Run(recipe.name, recipe.seed, recipe.annotator.kind, views)
+    taken: dict[str, Artifact] = {}
+    views = []
+    for s in states(recipe, workspace):
+        artifact = s.artifact
+        if artifact is None and earlier:
+            made = workspace.artifacts(s.name)
+            artifact = next((a for a in made if _agrees(a, s.identity, s.inputs, taken)), None)
+        if artifact:
+            taken[s.name] = artifact
+        views.append(StageView(s.name, s.state, s.why, artifact))
+    return Run(recipe.name, recipe.seed, recipe.annotator.kind, tuple(views))
+
+
+def _agrees(artifact: Artifact, identity: dict[str, Any], inputs: tuple[str, ...], taken: dict[str, Artifact]) -> bool:
+    """Whether an artefact is of these settings and files, as far as both sides know them, and made from what was taken."""
+    made, marks = artifact.manifest, artifact.manifest.get("inputs") or {}
+    return all(_alike(made.get(k), identity[k]) for k in ("seed", "params", "files")) and all(
+        i in taken and taken[i].manifest.get("fingerprint") == marks[i] for i in inputs if i in marks
+    )
+
+
+def _alike(one: Any, two: Any) -> bool:
+    """Equality, where of mappings only the keys count that both have: another version may know more keys."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        return all(_alike(one[k], two[k]) for k in one.keys() & two.keys())
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(_alike, one, two))
+    return bool(one == two)
 
 
 def code_hash() -> str:

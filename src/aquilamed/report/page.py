@@ -1,7 +1,6 @@
 """The page: sections of text, tables and figures, handed to one Jinja template that escapes everything."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aquilamed.evaluate.parity import NOTE
@@ -12,12 +11,11 @@ from aquilamed.report import model_sections as models
 from aquilamed.report import preference_sections as prefer
 from aquilamed.report import run_sections as whole
 from aquilamed.report import selection_sections as selection
-from aquilamed.report.cells import Table, count
-from aquilamed.report.gather import Run, examples, printable
+from aquilamed.report.cells import Table
+from aquilamed.report.gather import Run, examples
+from aquilamed.report.html import fill
 from aquilamed.report.knowledge_sections import knowledge
 from aquilamed.report.probe_sections import probe, probe_text
-
-HERE = Path(__file__).parent
 
 
 @dataclass
@@ -42,15 +40,11 @@ def page(run: Run, summary: dict[str, Any], figures: dict[str, str]) -> str:
     Args:
         figures: name → SVG text of figures.draw; the only text that is not escaped.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": count, "duration": duration, "printable": printable}
     done = sum(s.artifact is not None for s in run.stages)
-    return environment.get_template("index.html.j2").render(
+    return fill(
+        "index.html.j2",
         run=run,
         summary=summary,
         state=f"{done} of {len(run.stages)} stages are done",
