@@ -75,6 +75,7 @@ def run(
     from aquilamed import pipeline, report
     from aquilamed.planned_trainings import check_hardware
     from aquilamed.recipe import load_recipe
+    from aquilamed.review.hand_over import hand_over
 
     loaded = load_recipe(recipe, overrides)
     check_hardware(loaded)
@@ -85,6 +86,7 @@ def run(
         with remote.hold() if remote else nullcontext():
             if remote:
                 remote.down(progress)
+            hand_over(loaded, space)
             pipeline.run(
                 loaded, space, progress, until=until, only=only, workers=workers, engine=engine, finished=finished
             )

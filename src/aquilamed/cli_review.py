@@ -52,6 +52,33 @@ def import_(
     typer.echo(", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
+@review_app.command("invite")
+def invite(
+    workspace: WorkspacePath,
+    name: Annotated[str, typer.Argument(help="The reviewer's name, as the recipe's prefer.select lists may have it.")],
+    again: Annotated[bool, typer.Option("--again", help="A new token for one who lost it.")] = False,
+) -> None:
+    """Take up a reviewer of the web app and print the token to sign in with; it is shown once."""
+    from aquilamed.review.desk import Desk
+    from aquilamed.review.store import ReviewStore
+
+    space, _ = opened(workspace)
+    typer.echo(Desk(space, ReviewStore(space.root)).enrol(name, again))
+
+
+@review_app.command("pairs")
+def pairs(workspace: WorkspacePath) -> None:
+    """Write review/pairs.jsonl: the pairs that votes on comparisons and corrected answers make."""
+    from aquilamed.review.hand_over import LINE, hand_over_pairs, reads_pairs
+    from aquilamed.review.store import ReviewStore
+
+    space, loaded = opened(workspace)
+    count = hand_over_pairs(loaded, space, ReviewStore(space.root))
+    typer.echo(f"{count:,} pairs")
+    if not reads_pairs(loaded):
+        typer.echo(f"The recipe does not read them yet; below sources.preferences.sources:\n  {LINE}")
+
+
 @review_app.command("agreement")
 def agreement(
     workspace: WorkspacePath, as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False

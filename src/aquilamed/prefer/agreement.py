@@ -1,7 +1,8 @@
 """How far raters agree on pairs: Cohen's κ for two, Fleiss' κ and Krippendorff's α for several, and with the model's judge.
 
-Verdicts are compared as they were shown: raters did not see which answer was chosen, so what they would agree on by chance
-follows from the letters, which fall evenly, and not from how often the model is right.
+Verdicts are compared as letters that a seeded coin gives to each pair's answers, the same for all raters, whatever order
+each was shown: raters did not see which answer was chosen, so what they would agree on by chance follows from the letters,
+which fall evenly, and not from how often the model is right.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ _LETTERS = ({"chosen": "A", "rejected": "B"}, {"chosen": "B", "rejected": "A"})
 
 
 def chosen_is_b(seed: int, pair: str) -> bool:
-    """Whether a pair's chosen answer is shown as B: a seeded coin."""
+    """Whether a pair's chosen answer is B, also in what is exported: a seeded coin."""
     return bool(hashlib.blake2b(f"{seed}\0blind\0{pair}".encode(), digest_size=1).digest()[0] & 1)
 
 
@@ -70,7 +71,7 @@ def agreement(
 
 
 def shown(verdict: str, pair: str, seed: int) -> str:
-    """The letter that the side of a verdict was shown under."""
+    """The letter of a verdict's side by the pair's coin."""
     return _LETTERS[chosen_is_b(seed, pair)].get(verdict, verdict)
 
 

@@ -84,6 +84,7 @@ class Vote:
     aspects: Mapping[str, Side]
     dangerous: frozenset[str]
     edited: str
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def vote(placed: Placed, pair: Mapping[str, Any] | None) -> Vote:
         {aspect: sides[letter] for aspect, letter in sorted(said.aspects.items())},
         frozenset(sides[letter] for letter in said.dangerous),
         said.edited.strip(),
+        said.comment.strip(),
     )
 
 

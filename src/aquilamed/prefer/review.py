@@ -2,12 +2,13 @@
 
 Verdicts live in WORKSPACE/review/verdicts.jsonl, one line per rater and pair; stage prefer/select applies them in the next
 run, because the file's content is part of its fingerprint. The web page and the three file formats (`exchange.py`) use the
-same functions: `items` to show, `add` to keep.
+same functions: `candidates` to show, `merge` to keep.
 """
 
 import fcntl
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from aquilamed.prefer.agreement import agreement as measure
 from aquilamed.prefer.agreement import chosen_is_b
 from aquilamed.prefer.audit import OBJECTIVE
 from aquilamed.prefer.exchange import Format, Item, read_items, write_items
-from aquilamed.prefer.judgements import Judgement, Placed, no_second, read_judgements, shown_hash, text
+from aquilamed.prefer.judgements import Judgement, Placed, Vote, no_second, read_judgements, shown_hash, text
 from aquilamed.prefer.select import HUMAN_REASONS, VERDICTS, PreferSelectConfig, votes_of
 from aquilamed.recipe import Recipe
 from aquilamed.records import canonical, read_parts, write_atomic
@@ -43,22 +44,52 @@ def pairs(recipe: Recipe, workspace: Workspace) -> dict[str, dict[str, Any]]:
 def items(
     recipe: Recipe, workspace: Workspace, limit: int | None = None, kinds: Sequence[str] | None = None
 ) -> list[Item]:
-    """Pairs to review, in an order by seeded hash, the answers as A and B by a seeded coin.
+    """`candidates` as a rater sees them, the answers as A and B by a seeded coin."""
+    return [item(recipe.seed, pair) for pair in candidates(recipe, workspace, kinds)[:limit]]
+
+
+def candidates(
+    recipe: Recipe,
+    workspace: Workspace,
+    kinds: Sequence[str] | None = None,
+    current: Mapping[str, dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Pairs to review, in an order by seeded hash.
 
     Args:
+        current: the pairs, where they are at hand (`pairs`).
         kinds: kinds of pairs; None shows all but the objective ones, whose truth is known.
 
-    Pairs that prefer/select dropped by its rules are left out once it is done.
+    Pairs that prefer/select dropped by its rules are left out once it was done, also when newer verdicts made it stale.
     """
-    ruled_out: set[str] = set()
-    select = next((s.artifact for s in states(recipe, workspace) if s.name == "prefer/select"), None)
-    if select is not None:
-        dropped = read_parts(select.dropped, ["id", "reason"])
-        ruled_out = set(dropped.filter(~pl.col("reason").is_in(HUMAN_REASONS))["id"])
-    found = [p for p in pairs(recipe, workspace).values() if p["id"] not in ruled_out]
+    current = pairs(recipe, workspace) if current is None else current
+    ruled_out = _ruled_out(recipe, workspace)
+    found = [p for p in current.values() if p["id"] not in ruled_out]
     found = [p for p in found if (p["kind"] in kinds if kinds else p["kind"] != OBJECTIVE)]
-    found.sort(key=lambda p: hashlib.blake2b(f"{recipe.seed}\0review\0{p['id']}".encode(), digest_size=8).digest())
-    return [item(recipe.seed, pair) for pair in found[:limit]]
+    return sorted(found, key=lambda p: queue_place(recipe.seed, p["id"]))
+
+
+def queue_place(seed: int, name: str) -> bytes:
+    """What items to review are ordered by: a seeded hash of their ids."""
+    return hashlib.blake2b(f"{seed}\0review\0{name}".encode(), digest_size=8).digest()
+
+
+def _ruled_out(recipe: Recipe, workspace: Workspace) -> set[str]:
+    """The pairs that the last prefer/select of the current pairs and settings dropped, its human reasons aside."""
+    now = {s.name: s for s in states(recipe, workspace)}
+    settings = recipe.prefer.select.identity()
+    done = (workspace.artifact("prefer/select", folder.name) for folder in (workspace.root / "prefer/select").glob("*"))
+    same = [
+        a
+        for a in done
+        if a is not None
+        and a.manifest["inputs"] == {"prefer/decontaminate": now["prefer/decontaminate"].fingerprint}
+        and a.manifest["params"].get("config") == settings
+    ]
+    if not same:
+        return set()
+    dropped = read_parts(max(same, key=lambda a: a.manifest["finished"]).dropped, ["id", "reason"])
+    return set(dropped.filter(~pl.col("reason").is_in(HUMAN_REASONS))["id"])
 
 
 def item(seed: int, pair: dict[str, Any]) -> Item:
@@ -117,11 +148,7 @@ def add(recipe: Recipe, workspace: Workspace, said: Sequence[Placed], replace: b
     current = pairs(recipe, workspace)
     config = recipe.prefer.select.model_copy(update={"stale_verdicts": "error"})
     votes_of(list(said), current, config)
-    path = workspace.root / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two exports at a time lose nothing
-        kept = {(p.said.pair, p.said.rater): p for p in read_judgements([(FILE, path)] if path.is_file() else [])}
+    with verdict_file(workspace.root) as kept:
         counts = {"new": 0, "replaced": 0, "unchanged": 0}
         for placed in said:
             key = placed.said.pair, placed.said.rater
@@ -136,10 +163,23 @@ def add(recipe: Recipe, workspace: Workspace, said: Sequence[Placed], replace: b
                 )
             counts["replaced" if old else "new"] += 1
             kept[key] = placed
-        lines = [canonical(_short(kept[key].said)) + "\n" for key in sorted(kept)]
-        if counts["new"] or counts["replaced"]:
-            write_atomic(path, "".join(lines).encode())
     return counts
+
+
+@contextmanager
+def verdict_file(root: Path) -> Iterator[dict[tuple[str, str], Placed]]:
+    """The workspace's verdicts by (pair, rater), to be changed: written atomically when the block ends without an error and
+    they differ. One process at a time holds them."""
+    path = root / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two exports at a time lose nothing
+        before = path.read_bytes() if path.is_file() else b""
+        kept = {(p.said.pair, p.said.rater): p for p in read_judgements([(FILE, path)] if before else [])}
+        yield kept
+        after = "".join(canonical(_short(kept[key].said)) + "\n" for key in sorted(kept)).encode()
+        if after != before:
+            write_atomic(path, after)
 
 
 def _holds(old: Placed, current: dict[str, dict[str, Any]], config: PreferSelectConfig) -> bool:
@@ -157,18 +197,28 @@ def agreement(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
 
     Raises `Invalid` when there is no judgement, or for one that does not fit.
     """
+    votes, stale = all_votes(recipe, workspace)
+    if not votes and not stale:
+        raise Invalid(f"{workspace.root}: no verdicts yet; `aquilamed review import` brings them to {FILE}")
+    return {
+        "pairs_judged": len(votes),
+        "stale_verdicts": stale,
+        **measure(votes, recipe.prefer.select.adjudicators, recipe.seed, names=True),
+    }
+
+
+def all_votes(
+    recipe: Recipe, workspace: Workspace, current: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[dict[str, list[Vote]], int]:
+    """The votes by pair that the next run would read, and how many are left out as stale.
+
+    Args:
+        current: the pairs, where they are at hand (`pairs`).
+    """
     config = recipe.prefer.select
     files = [
         named
         for pattern in (*config.verdicts, VERDICTS)
         for named in find_files(pattern, recipe.data_folder(), workspace=workspace.root)
     ]
-    said = read_judgements(files)
-    if not said:
-        raise Invalid(f"{workspace.root}: no verdicts yet; `aquilamed review import` brings them to {FILE}")
-    votes, stale = votes_of(said, pairs(recipe, workspace), config)
-    return {
-        "pairs_judged": len(votes),
-        "stale_verdicts": stale,
-        **measure(votes, config.adjudicators, recipe.seed, names=True),
-    }
+    return votes_of(read_judgements(files), pairs(recipe, workspace) if current is None else current, config)

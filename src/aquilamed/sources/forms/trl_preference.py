@@ -6,11 +6,12 @@ them; texts with "Human:" and "Assistant:" lines (hh-rlhf) are read as conversat
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from aquilamed.records import Message
 from aquilamed.sources.forms import messages
-from aquilamed.sources.forms.contract import Pair, Role, answered, text
+from aquilamed.sources.forms.contract import Pair, Role, answered, number, text
 from aquilamed.sources.raw import Misfit
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \t]?")
@@ -18,7 +19,12 @@ _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
 
 def parse(value: Any) -> Pair:
-    """Prompt and both answers."""
+    """Prompt and both answers; `margin` where the set has that column of TRL's reward trainer."""
+    pair = _parse(value)
+    return replace(pair, margin=number(value, "margin")) if value.get("margin") is not None else pair
+
+
+def _parse(value: Any) -> Pair:
     if not isinstance(value, dict):
         raise Misfit("wrong_type", f"an object with `chosen` and `rejected` was expected, not {type(value).__name__}")
     prompt = value.get("prompt")

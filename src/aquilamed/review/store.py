@@ -1,0 +1,262 @@
+"""The review store: one SQLite file in WORKSPACE/review/, in WAL mode, that any number of servers may share.
+
+A verdict is committed, and synced to the disk, before `add` returns; a killed server loses nothing that it acknowledged.
+Verdicts are never deleted: undoing one sets its `undone`. A reviewer has one standing verdict per item and wording, which a
+unique index holds, so that a double click or a second tab cannot give two.
+"""
+
+import hashlib
+import json
+import secrets
+import sqlite3
+import threading
+import time
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from aquilamed.config import Invalid
+from aquilamed.records import canonical
+
+Kind = Literal["pair", "answer", "comparison"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FILE = "review/review.sqlite"
+LONGEST_NAME = 60
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS reviewers (
+    name TEXT PRIMARY KEY,
+    folded TEXT NOT NULL UNIQUE,  -- so that "Dr. Li" and "dr. li" are one
+    token TEXT NOT NULL,          -- SHA-256 of the token
+    at TEXT NOT NULL              -- UTC
+) STRICT;
+CREATE TABLE IF NOT EXISTS verdicts (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,             -- UTC
+    rater TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    item TEXT NOT NULL,           -- the pair's, answer's or comparison's id
+    texts TEXT NOT NULL,          -- hash of the texts, whatever their order
+    swapped INTEGER NOT NULL,     -- 1: the second answer was shown as A
+    said TEXT NOT NULL,           -- the judgement (JSON)
+    undone TEXT                   -- UTC; null while it stands
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS verdicts_once ON verdicts (rater, kind, item, texts) WHERE undone IS NULL;
+CREATE TABLE IF NOT EXISTS comparisons (
+    id TEXT PRIMARY KEY,
+    at TEXT NOT NULL,
+    prompt TEXT NOT NULL,         -- messages (JSON)
+    models TEXT NOT NULL,         -- the two models' names (JSON)
+    answers TEXT NOT NULL,        -- their answers (JSON)
+    settings TEXT NOT NULL        -- how they were generated (JSON)
+) STRICT;
+"""
+
+
+class Twice(Invalid):
+    """The reviewer has judged this item already."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A row of the store. `said` is the judgement's JSON object; `undone` is None while the verdict stands."""
+
+    id: int
+    at: str
+    rater: str
+    kind: Kind
+    item: str
+    texts: str
+    swapped: bool
+    said: dict[str, Any]
+    undone: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models' answers to one prompt; `models` and `answers` are in the same order."""
+
+    id: str
+    at: str
+    prompt: list[dict[str, str]]
+    models: list[str]
+    answers: list[str]
+    settings: dict[str, Any]
+
+
+class ReviewStore:
+    """One connection, shared by a process's threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / FILE
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        self._lock = threading.RLock()
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+
+    def enrol(self, name: str, again: bool = False) -> str:
+        """Take up a reviewer and return the token, which is kept as a hash only.
+
+        Args:
+            again: give a known reviewer a new token, for one who lost it.
+
+        Raises `Invalid` when the name is taken, empty, too long or not printable.
+        """
+        name = reviewer_name(name)
+        token = secrets.token_urlsafe(12)
+        row = (name, name.casefold(), _hashed(token), now())
+        with self._transaction():
+            known = self._db.execute("SELECT name FROM reviewers WHERE folded = ?", (row[1],)).fetchone()
+            if known and not again:
+                raise Invalid(f"the name {known[0]!r} is taken: sign in with its token, or choose another")
+            if known:
+                self._db.execute("UPDATE reviewers SET token = ? WHERE name = ?", (row[2], known[0]))
+            else:
+                self._db.execute("INSERT INTO reviewers VALUES (?,?,?,?)", row)
+        return token
+
+    def who(self, name: str, token: str) -> str | None:
+        """The reviewer's name as it was taken up, or None when there is no such name or the token is not theirs."""
+        folded = unicodedata.normalize("NFC", name).strip().casefold()
+        row = self._one("SELECT name, token FROM reviewers WHERE folded = ?", (folded,))
+        if row is None or not secrets.compare_digest(row[1], _hashed(token.strip())):
+            return None
+        return str(row[0])
+
+    def reviewers(self) -> list[str]:
+        """All names, sorted."""
+        return [name for (name,) in self._all("SELECT name FROM reviewers ORDER BY name")]
+
+    def add(self, rater: str, kind: Kind, item: str, texts: str, swapped: bool, said: dict[str, Any]) -> int:
+        """Commit a verdict; returns its id. Raises `Twice` while another one of the reviewer stands on these texts."""
+        row = (now(), rater, kind, item, texts, int(swapped), canonical(_encodable(said)))
+        columns = "at, rater, kind, item, texts, swapped, said"
+        try:
+            with self._lock:
+                added = self._db.execute(f"INSERT INTO verdicts ({columns}) VALUES (?,?,?,?,?,?,?)", row)  # noqa: S608
+        except sqlite3.IntegrityError as error:
+            raise Twice(f"{rater!r} has judged {kind} {item} already; undo that verdict first") from error
+        assert added.lastrowid is not None
+        return added.lastrowid
+
+    def undo(self, rater: str, kinds: Sequence[Kind] = KINDS) -> Verdict | None:
+        """Take back the reviewer's last standing verdict of these kinds; returns it, or None when there is none."""
+        marks = ",".join("?" * len(kinds))
+        with self._transaction():
+            query = f"{_SELECT} WHERE rater = ? AND kind IN ({marks}) AND undone IS NULL ORDER BY id DESC LIMIT 1"
+            row = self._db.execute(query, (rater, *kinds)).fetchone()
+            if row is None:
+                return None
+            self._db.execute("UPDATE verdicts SET undone = ? WHERE id = ?", (now(), row[0]))
+        return _verdict(row)
+
+    def verdicts(self, kind: Kind, rater: str | None = None, standing: bool = True) -> list[Verdict]:
+        """Verdicts in the order they were given, of one reviewer or of all.
+
+        Args:
+            standing: leave out those that were undone.
+        """
+        where, given = "kind = ?", [str(kind)]
+        if rater is not None:
+            where, given = f"{where} AND rater = ?", [*given, rater]
+        if standing:
+            where += " AND undone IS NULL"
+        return [_verdict(row) for row in self._all(f"{_SELECT} WHERE {where} ORDER BY id", given)]
+
+    def counts(self, kind: Kind) -> dict[tuple[str, str], int]:
+        """(item, texts) → how many standing verdicts it has that are no skip."""
+        query = """SELECT item, texts, COUNT(*) FROM verdicts WHERE kind = ? AND undone IS NULL
+                   AND json_extract(said, '$.verdict') != 'skip' GROUP BY item, texts"""
+        return {(item, texts): count for item, texts, count in self._all(query, (kind,))}
+
+    def judged(self, rater: str, kind: Kind) -> set[tuple[str, str]]:
+        """(item, texts) of the reviewer's standing verdicts."""
+        query = "SELECT item, texts FROM verdicts WHERE rater = ? AND kind = ? AND undone IS NULL"
+        return set(self._all(query, (rater, kind)))
+
+    def compare(
+        self, prompt: Sequence[Any], models: Sequence[str], answers: Sequence[str], settings: dict[str, Any]
+    ) -> Comparison:
+        """Commit two models' answers to one prompt."""
+        made = Comparison(
+            secrets.token_hex(8), now(), _encodable(list(prompt)), list(models), _encodable(list(answers)), settings
+        )
+        row = (made.id, made.at, *map(canonical, (made.prompt, made.models, made.answers, made.settings)))
+        with self._lock:
+            self._db.execute("INSERT INTO comparisons VALUES (?,?,?,?,?,?)", row)
+        return made
+
+    def comparisons(self) -> list[Comparison]:
+        """All comparisons in the order they were made."""
+        rows = self._all("SELECT * FROM comparisons ORDER BY rowid")
+        return [Comparison(row[0], row[1], *map(json.loads, row[2:])) for row in rows]
+
+    def comparison(self, name: str) -> Comparison:
+        """One comparison. Raises `Invalid` when there is no such id."""
+        row = self._one("SELECT * FROM comparisons WHERE id = ?", (name,))
+        if row is None:
+            raise Invalid("this comparison is not in the workspace; make a new one")
+        return Comparison(row[0], row[1], *map(json.loads, row[2:]))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _one(self, query: str, given: Sequence[Any]) -> Any:
+        with self._lock:
+            return self._db.execute(query, given).fetchone()
+
+    def _all(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
+        with self._lock:
+            return self._db.execute(query, given).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+_SELECT = "SELECT id, at, rater, kind, item, texts, swapped, said, undone FROM verdicts"
+
+
+def _verdict(row: Any) -> Verdict:
+    number, at, rater, kind, item, texts, swapped, said, undone = row
+    return Verdict(number, at, rater, kind, item, texts, bool(swapped), json.loads(said), undone)
+
+
+def reviewer_name(name: str) -> str:
+    """A name as it is kept. Raises `Invalid` when it is empty, too long, or has characters that cannot be seen."""
+    found = unicodedata.normalize("NFC", name).strip()
+    if not found or len(found) > LONGEST_NAME or not found.isprintable():
+        raise Invalid(f"a reviewer's name has 1 to {LONGEST_NAME} visible characters")
+    return found
+
+
+def now() -> str:
+    """The time as it is kept: UTC, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _hashed(token: str) -> str:
+    # A random token of 96 bits needs no slow hash.
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def _encodable(value: Any) -> Any:
+    """Without lone surrogates, which JSON allows and UTF-8 does not."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(v) for key, v in value.items()}
+    return [_encodable(v) for v in value] if isinstance(value, list) else value
