@@ -202,6 +202,21 @@ def chat(
     talk(model, system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
 
 
+@app.command()
+def web(
+    workspace: WorkspacePath,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; other than loopback people log in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+) -> None:
+    """Look into a workspace, talk to its models and review their answers in a browser. Not a medical device."""
+    from aquilamed.web import serve
+
+    serve(workspace, host, port, browser)
+
+
 @app.command("release")
 def release_command(
     workspace: WorkspacePath,

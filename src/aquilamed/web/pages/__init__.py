@@ -1,0 +1,6 @@
+"""The page table: what the app has, in the order of its menu."""
+
+from aquilamed.web.pages import overview
+from aquilamed.web.site import Page
+
+PAGES: tuple[Page, ...] = (overview.PAGE,)
