@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from aquilamed import __version__
-from aquilamed.cli_compare import compare
+from aquilamed.cli_report import compare, report
 from aquilamed.cli_review import review_app
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.places import mirrored, opened, workspace_at
@@ -31,6 +31,7 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(review_app, name="review")
+app.command()(report)
 app.command()(compare)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
@@ -150,15 +151,6 @@ def status(workspace: WorkspacePath, as_json: AsJson = False) -> None:
         print_json(rows)
     else:
         table(str(space.root), rows)
-
-
-@app.command("report")
-def report_command(workspace: WorkspacePath) -> None:
-    """Write report/index.html and report/summary.json from the manifests."""
-    from aquilamed import report
-
-    space, _ = opened(workspace)
-    typer.echo(report.write(space))
 
 
 @app.command()

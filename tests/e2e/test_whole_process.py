@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import tiny_model
+from report_run import schema_mistakes
 
 REPO = Path(__file__).parents[2]
 # The demo recipe as shipped, on a model of two layers; a few numbers smaller to suit its context of 512 tokens.
@@ -79,6 +80,7 @@ def test_every_stage_is_done_and_counted(undisturbed: Path) -> None:
     assert abs(done["align"]["metrics"]["step0_loss"] - 0.6931) < 1e-4
     summary = json.loads((undisturbed / "report" / "summary.json").read_text("utf-8"))
     assert {s["state"] for s in summary["stages"].values()} == {"done"}
+    assert schema_mistakes(summary) == []
     page = (undisturbed / "report" / "index.html").read_text("utf-8").replace("http://www.w3.org", "")
     assert not re.search("https?://", page), "the page asks nothing of the network"
 

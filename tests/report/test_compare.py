@@ -258,7 +258,11 @@ def test_what_is_no_workspace_exits_2_and_what_is_broken_exits_1(tmp_path: Path)
     assert f"{tmp_path / 'empty'} is not a workspace" in done.stderr
     manifest = next(space.root.glob("corpus/rules/*/manifest.json"))
     manifest.write_text(manifest.read_text("utf-8")[:99], "utf-8")
-    for command in (["report", space.root], ["dropped", space.root, "corpus/rules"], ["compare", space.root, space.root]):
+    for command in (
+        ["report", space.root],
+        ["dropped", space.root, "corpus/rules"],
+        ["compare", space.root, space.root],
+    ):
         done = aquilamed(*command)
         assert done.returncode == 1, command
         assert f"delete the folder {manifest.parent} to redo it" in done.stderr

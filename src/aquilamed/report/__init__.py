@@ -1,6 +1,6 @@
 """The report of a run, from the manifests alone: `aquilamed report WORKSPACE`.
 
-WORKSPACE/report/index.html is one file that needs no network; summary.json holds its numbers (keys: report/summary.py);
+WORKSPACE/report/index.html is one file that needs no network; summary.json holds its numbers (keys: report/schema.py);
 figures/ holds the pictures. Nothing is done when nothing changed since the last report.
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from aquilamed.records import digest, iter_parts, parts
-from aquilamed.workspace import Artifact, Workspace
+from aquilamed.workspace import MANIFEST, Artifact, Workspace
 
 HERE = Path(__file__).parent
 Example = dict[str, str]
@@ -28,6 +28,11 @@ class StageView:
     def manifest(self) -> dict[str, Any]:
         """The finished artefact's manifest, else {}."""
         return self.artifact.manifest if self.artifact else {}
+
+    @property
+    def manifest_file(self) -> str | None:
+        """Where the finished artefact's manifest lies, relative to the workspace."""
+        return f"{self.name}/{self.artifact.path.name}/{MANIFEST}" if self.artifact else None
 
 
 @dataclass(frozen=True)

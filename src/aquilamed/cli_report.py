@@ -1,4 +1,4 @@
-"""`aquilamed compare`: two workspaces side by side."""
+"""`aquilamed report` and `aquilamed compare`: one workspace's numbers, and two workspaces side by side."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +9,22 @@ import typer
 from aquilamed.config import Invalid
 from aquilamed.places import opened
 from aquilamed.terminal import print_json, table
+
+
+def report(
+    workspace: Annotated[str | None, typer.Argument(metavar="WORKSPACE", help="A workspace folder or URL.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of summary.json instead.")] = False,
+) -> None:
+    """Write report/index.html and report/summary.json from the manifests."""
+    from aquilamed.report import write
+    from aquilamed.report.schema import json_schema
+
+    if schema:
+        print_json(json_schema())
+    elif workspace is None:
+        raise Invalid("name a workspace: aquilamed report WORKSPACE")
+    else:
+        typer.echo(write(opened(workspace)[0]))
 
 
 def compare(
