@@ -13,6 +13,7 @@ demo: $(VENV)/.model
 	$(BIN)/aquilamed run recipes/demo.yaml --workspace workspaces/demo
 
 test: $(VENV)/.model
+	-$(BIN)/aquilamed fetch gguf-converter
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed

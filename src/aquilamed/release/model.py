@@ -4,10 +4,8 @@ Other formats of the same weights are further files of the folder: whoever write
 what is there, and checksums follow by themselves.
 """
 
-import json
 import math
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import yaml
 
 from aquilamed import __version__
-from aquilamed.config import Invalid, StageFailed
+from aquilamed.config import Invalid
 from aquilamed.models import find_model
 from aquilamed.records import iter_parts, write_atomic
 from aquilamed.release import card, facts, figures, text
@@ -23,6 +21,7 @@ from aquilamed.release.folder import files, sha256
 from aquilamed.release.public_recipe import public_path, public_recipe
 from aquilamed.release.rights import Rights, licenses_of
 from aquilamed.release.tables import verify
+from aquilamed.release.weights import copy_model, json_file
 from aquilamed.report import knowledge_sections, model_sections, probe_sections
 from aquilamed.report.cells import count
 from aquilamed.report.run_sections import limitations
@@ -30,8 +29,6 @@ from aquilamed.report.summary import TRAININGS, summarise
 from aquilamed.stages import enabled
 from aquilamed.workspace import Artifact
 
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-TOKENIZER = ("*.json", "*.jinja", "*.txt", "*.model")
 EVALUATIONS = ("evaluate/knowledge", "evaluate/pairwise", "evaluate/multiturn", "evaluate/safety")
 
 
@@ -51,8 +48,8 @@ def build(out: Path, found: facts.Facts, stage: str | None, repository: str) -> 
         Invalid: no such training in the recipe, or it is not done.
         StageFailed: a file of the model was changed since its stage wrote it.
     """
-    artifact = _artifact(found, stage)
-    _copy(artifact, out)
+    artifact = trained(found, stage)
+    copy_model(artifact.path / "model", out, None, checker(artifact))
     lineage = found.lineage([artifact])
     trained_on = _training_data(found, lineage)
     write_atomic(out / "recipe.yaml", public_recipe(found.recipe).encode())
@@ -75,7 +72,8 @@ def build(out: Path, found: facts.Facts, stage: str | None, repository: str) -> 
     }
 
 
-def _artifact(found: facts.Facts, stage: str | None) -> Artifact:
+def trained(found: facts.Facts, stage: str | None) -> Artifact:
+    """The training whose model is meant; None means the recipe's last. Raises `Invalid` when it is not there or not done."""
     made = [name for name in facts.MODELS if name in enabled(found.recipe)]
     if not made:
         raise Invalid("this workspace's recipe trains no model")
@@ -89,15 +87,9 @@ def _artifact(found: facts.Facts, stage: str | None) -> Artifact:
         raise Invalid(f"{error}{hint}") from error
 
 
-def _copy(artifact: Artifact, out: Path) -> None:
-    """Weights, tokenizer and template, each held to its manifest's hash; nothing else that may lie there."""
-    folder = artifact.path / "model"
-    chosen = sorted({p for pattern in (*WEIGHTS, *TOKENIZER) for p in folder.glob(pattern)})
-    if not any(p.suffix == ".safetensors" for p in chosen):
-        raise StageFailed(f"{folder}: no safetensors; delete {artifact.path} and run the recipe again")
-    for path in chosen:
-        verify(artifact, path)
-        shutil.copyfile(path, out / path.name)
+def checker(artifact: Artifact) -> Callable[[Path], None]:
+    """What holds a file of a stage to its manifest's hash, and raises `StageFailed` when it was changed."""
+    return lambda path: verify(artifact, path)
 
 
 def parameters(folder: Path) -> int:
@@ -138,10 +130,12 @@ def _base(found: facts.Facts) -> Base:
         return Base(public_path(path))
     if not folder.is_dir():
         return Base(path, hub=path)
-    told = _header(folder / "README.md")
-    source = folder / "source.json"
-    if source.exists():
-        told |= json.loads(source.read_text(encoding="utf-8"))
+    return told_by(folder)
+
+
+def told_by(folder: Path) -> Base:
+    """What a model's folder says of itself: its card's header, and what was noted when it was fetched."""
+    told = _header(folder / "README.md") | json_file(folder / "source.json")
     return Base(folder.name, str(told.get("model") or ""), str(told.get("license") or ""))
 
 
@@ -153,6 +147,12 @@ def _header(readme: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return {"license": values["license"]} if isinstance(values, dict) and isinstance(values.get("license"), str) else {}
+
+
+def licenses(found: facts.Facts, artifact: Artifact) -> str:
+    """The licences that a training's model stands under, as Markdown: its base model's and its data's."""
+    lineage = found.lineage([artifact])
+    return _licenses(_base(found), _read(_training_data(found, lineage), lineage)[0])
 
 
 def _licenses(base: Base, rights: Rights) -> str:
