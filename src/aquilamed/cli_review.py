@@ -52,20 +52,6 @@ def import_(
     typer.echo(", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
-@review_app.command("invite")
-def invite(
-    workspace: WorkspacePath,
-    name: Annotated[str, typer.Argument(help="The reviewer's name, as the recipe's prefer.select lists may have it.")],
-    again: Annotated[bool, typer.Option("--again", help="A new token for one who lost it.")] = False,
-) -> None:
-    """Take up a reviewer of the web app and print the token to sign in with; it is shown once."""
-    from aquilamed.review.desk import Desk
-    from aquilamed.review.store import ReviewStore
-
-    space, _ = opened(workspace)
-    typer.echo(Desk(space, ReviewStore(space.root)).enrol(name, again))
-
-
 @review_app.command("pairs")
 def pairs(workspace: WorkspacePath) -> None:
     """Write review/pairs.jsonl: the pairs that votes on comparisons and corrected answers make."""

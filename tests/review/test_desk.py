@@ -150,9 +150,9 @@ def test_what_is_no_verdict_is_refused(root: Path) -> None:
 def test_only_those_whom_the_recipe_names(tmp_path: Path) -> None:
     make(tmp_path, recipe=RECIPE.replace("objective: null", "objective: null, select: {raters: [li]}"))
     at = desk(tmp_path)
-    assert at.enrol("li")
+    at.may("li")
     with pytest.raises(Invalid, match=r"'wang' is not in the recipe's prefer.select.raters"):
-        at.enrol("wang")
+        work(at, "wang", lambda s: {"verdict": "A"}, 1)
 
 
 def test_verdicts_from_files_stay(root: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from aquilamed.config import Invalid
 from aquilamed.review.store import ReviewStore, Twice
 
 WRITER = """
@@ -65,22 +64,3 @@ def test_a_second_verdict_is_refused_until_the_first_is_undone(tmp_path: Path) -
     assert len(store.verdicts("pair", standing=False)) == 3, "what was undone stays"
     store.add("li", "pair", "p", "t", False, {"verdict": "skip"})
     assert store.counts("pair") == {("p", "t"): 1}, "a skip is no vote"
-
-
-def test_names_and_tokens(tmp_path: Path) -> None:
-    store = ReviewStore(tmp_path)
-    token = store.enrol(" Dr. Li ")
-    assert store.who("dr. li", f" {token} ") == "Dr. Li"
-    assert store.who("Dr. Li", token[:-1]) is None
-    assert store.who("nobody", token) is None
-    with pytest.raises(Invalid, match="the name 'Dr\\. Li' is taken"):
-        store.enrol("DR. LI")
-    newer = store.enrol("dr. li", again=True)
-    assert store.who("Dr. Li", token) is None
-    assert store.who("Dr. Li", newer) == "Dr. Li"
-    for bad in ("", " ", "x" * 61, "a\nb", "a\u202eb"):
-        with pytest.raises(Invalid, match="1 to 60 visible characters"):
-            store.enrol(bad)
-    assert store.reviewers() == ["Dr. Li"]
-    data = b"".join(f.read_bytes() for f in store.path.parent.iterdir())
-    assert newer.encode() not in data, "a copy of the file signs nobody in"

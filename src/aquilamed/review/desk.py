@@ -20,7 +20,7 @@ from aquilamed.prefer.judgements import Decision, Judgement, Vote, decide, shown
 from aquilamed.recipe import Recipe, load_recipe
 from aquilamed.review import answers
 from aquilamed.review.answers import AnswerJudgement, single_answers
-from aquilamed.review.store import ReviewStore, Verdict, now, reviewer_name
+from aquilamed.review.store import ReviewStore, Verdict, now
 from aquilamed.workspace import Workspace
 
 Queue = Literal["pair", "answer"]
@@ -118,11 +118,6 @@ class Desk:
         config = self._items().recipe.prefer.select
         if config.raters and rater not in (*config.raters, *config.adjudicators):
             raise Invalid(f"{rater!r} is not in the recipe's prefer.select.raters; ask for the name to be added there")
-
-    def enrol(self, name: str, again: bool = False) -> str:
-        """Take up a reviewer; returns the token. Raises `Invalid` as `may` and `ReviewStore.enrol` do."""
-        self.may(reviewer_name(name))
-        return self.store.enrol(name, again)
 
     def adjudicates(self, rater: str) -> bool:
         """Whether the recipe gives the reviewer the last word (`prefer.select.adjudicators`)."""

@@ -5,13 +5,11 @@ Verdicts are never deleted: undoing one sets its `undone`. A reviewer has one st
 unique index holds, so that a double click or a second tab cannot give two.
 """
 
-import hashlib
 import json
 import secrets
 import sqlite3
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,14 +22,7 @@ from aquilamed.records import canonical
 Kind = Literal["pair", "answer", "comparison"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FILE = "review/review.sqlite"
-LONGEST_NAME = 60
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS reviewers (
-    name TEXT PRIMARY KEY,
-    folded TEXT NOT NULL UNIQUE,  -- so that "Dr. Li" and "dr. li" are one
-    token TEXT NOT NULL,          -- SHA-256 of the token
-    at TEXT NOT NULL              -- UTC
-) STRICT;
 CREATE TABLE IF NOT EXISTS verdicts (
     id INTEGER PRIMARY KEY,
     at TEXT NOT NULL,             -- UTC
@@ -97,39 +88,6 @@ class ReviewStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
-
-    def enrol(self, name: str, again: bool = False) -> str:
-        """Take up a reviewer and return the token, which is kept as a hash only.
-
-        Args:
-            again: give a known reviewer a new token, for one who lost it.
-
-        Raises `Invalid` when the name is taken, empty, too long or not printable.
-        """
-        name = reviewer_name(name)
-        token = secrets.token_urlsafe(12)
-        row = (name, name.casefold(), _hashed(token), now())
-        with self._transaction():
-            known = self._db.execute("SELECT name FROM reviewers WHERE folded = ?", (row[1],)).fetchone()
-            if known and not again:
-                raise Invalid(f"the name {known[0]!r} is taken: sign in with its token, or choose another")
-            if known:
-                self._db.execute("UPDATE reviewers SET token = ? WHERE name = ?", (row[2], known[0]))
-            else:
-                self._db.execute("INSERT INTO reviewers VALUES (?,?,?,?)", row)
-        return token
-
-    def who(self, name: str, token: str) -> str | None:
-        """The reviewer's name as it was taken up, or None when there is no such name or the token is not theirs."""
-        folded = unicodedata.normalize("NFC", name).strip().casefold()
-        row = self._one("SELECT name, token FROM reviewers WHERE folded = ?", (folded,))
-        if row is None or not secrets.compare_digest(row[1], _hashed(token.strip())):
-            return None
-        return str(row[0])
-
-    def reviewers(self) -> list[str]:
-        """All names, sorted."""
-        return [name for (name,) in self._all("SELECT name FROM reviewers ORDER BY name")]
 
     def add(self, rater: str, kind: Kind, item: str, texts: str, swapped: bool, said: dict[str, Any]) -> int:
         """Commit a verdict; returns its id. Raises `Twice` while another one of the reviewer stands on these texts."""
@@ -235,22 +193,9 @@ def _verdict(row: Any) -> Verdict:
     return Verdict(number, at, rater, kind, item, texts, bool(swapped), json.loads(said), undone)
 
 
-def reviewer_name(name: str) -> str:
-    """A name as it is kept. Raises `Invalid` when it is empty, too long, or has characters that cannot be seen."""
-    found = unicodedata.normalize("NFC", name).strip()
-    if not found or len(found) > LONGEST_NAME or not found.isprintable():
-        raise Invalid(f"a reviewer's name has 1 to {LONGEST_NAME} visible characters")
-    return found
-
-
 def now() -> str:
     """The time as it is kept: UTC, ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _hashed(token: str) -> str:
-    # A random token of 96 bits needs no slow hash.
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def _encodable(value: Any) -> Any:
