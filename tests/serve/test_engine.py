@@ -13,7 +13,8 @@ import pytest
 import tiny_model as tiny
 from aquilamed.config import Invalid
 from aquilamed.models import ModelConfig, generate, load_model, load_tokenizer
-from aquilamed.serve.engine import MEMORY_SHARE, PAGE, Engine, Piece
+from aquilamed.serve.answerer import Piece
+from aquilamed.serve.engine import MEMORY_SHARE, PAGE, Engine
 from aquilamed.serve.pieces import Decoder, Stops
 from aquilamed.serve.sampling import Sampling
 
@@ -79,12 +80,14 @@ def test_logprobs_are_the_models_own(engine: Engine) -> None:
     told = [entry for piece in found for entry in piece.logprobs]
     prompt = engine.prompt(asked(2))
     assert len(told) == sum(p.tokens for p in found) == 4
-    ids = prompt + [entry.token for entry in told]
     with torch.inference_mode():
-        logs = load_model(ModelConfig(path=engine.model.name_or_path))(torch.tensor([ids])).logits[0].log_softmax(-1)
+        model = load_model(ModelConfig(path=engine.model.name_or_path))
+        ids = model.generate(torch.tensor([prompt]), max_new_tokens=4, do_sample=False)[0]
+        logs = model(ids[None]).logits[0].log_softmax(-1)
     for place, entry in enumerate(told, len(prompt) - 1):
-        assert entry.logprob == pytest.approx(float(logs[place, entry.token]), abs=1e-4)
-        assert entry.top[0] == (entry.token, pytest.approx(entry.logprob))
+        assert entry.token == engine.word(int(ids[place + 1]))
+        assert entry.logprob == pytest.approx(float(logs[place, ids[place + 1]]), abs=1e-4)
+        assert entry.top[0] == (entry.token, entry.logprob)
         assert len(entry.top) == 3
 
 

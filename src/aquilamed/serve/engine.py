@@ -11,34 +11,21 @@ that is whole characters, stop texts, who gets which token, cancelling, and the 
 
 import logging
 import os
-import queue
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aquilamed.config import Invalid, StageFailed
-from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_tokenizer, prompt_ids, stop_ids
-from aquilamed.records import Message
+from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_tokenizer, stop_ids
+from aquilamed.serve.answerer import Answerer, Piece, TokenLogprob
 from aquilamed.serve.pieces import Decoder, Stops
-from aquilamed.serve.sampling import Draw, Sampling, TokenLogprob, per_request_draws
+from aquilamed.serve.sampling import Draw, Sampling, per_request_draws
 
 PAGE = 64  # tokens per block of the key-value cache
 CHUNK = 256  # most tokens in one pass: a long prompt is read in such parts, between which the others get their tokens
 MEMORY_SHARE = 0.25  # of the free memory that keys and values may take
 UNKNOWN_CONTEXT = 4096  # for a model that does not say how long its context is
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of an answer. The last one has a `reason`: stop, length, cancelled or error."""
-
-    text: str = ""
-    tokens: int = 0
-    """How many tokens this piece took."""
-    logprobs: tuple[TokenLogprob, ...] = ()
-    reason: str | None = None
-    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -55,13 +42,8 @@ class _Answer:
     done: bool = False
 
 
-class Engine:
-    """A loaded model with its tokenizer; thread-safe. Close it, or use it as a context manager.
-
-    Attributes:
-        tokenizer: with the house's chat template.
-        context: longest prompt and answer together, in tokens.
-    """
+class Engine(Answerer):
+    """A loaded model with its tokenizer; thread-safe. Close it, or use it as a context manager."""
 
     def __init__(self, config: ModelConfig, *, max_concurrency: int = 16, max_context: int | None = None) -> None:
         """Load the model, onto the GPU where there is one.
@@ -74,15 +56,16 @@ class Engine:
         """
         import torch
 
-        self.tokenizer, self.model = load_tokenizer(config), load_model(config)
-        fit_embeddings(self.model, self.tokenizer)
+        tokenizer = load_tokenizer(config)
+        self.model = load_model(config)
+        fit_embeddings(self.model, tokenizer)
         if torch.cuda.is_available():
             self.model = self.model.to("cuda")
         own = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0)) or UNKNOWN_CONTEXT
-        self.context = min(own, max_context or own)
-        blocks = self._blocks(max_concurrency)
-        self.context = min(self.context, blocks * PAGE)
-        self.stop_ids = frozenset(stop_ids(self.tokenizer))
+        wanted = min(own, max_context or own)
+        blocks = self._blocks(max_concurrency, wanted)
+        super().__init__(tokenizer, min(wanted, blocks * PAGE))
+        self.stop_ids = frozenset(stop_ids(tokenizer))
         self.manager = self._manager(max_concurrency, blocks)
         self._answers: dict[str, _Answer] = {}
         self._lock = threading.Lock()
@@ -112,40 +95,9 @@ class Engine:
         """Whether it can still answer: a failed pass (out of memory, say) ends it."""
         return not self._closing and self.manager.background_thread_status.can_accept_new_requests() is None
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a conversation up to where the answer begins."""
-        return prompt_ids(self.tokenizer, list(messages))
-
-    def stream(self, messages: Sequence[Message], sampling: Sampling | None = None) -> Generator[str, None, None]:
-        """The next answer of a conversation, piece by piece. Closing the generator stops the model.
-
-        Raises `Invalid` when the conversation leaves no room in the context, `StageFailed` when the model fails.
-        """
-        pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
-        name = self.submit(self.prompt(messages), sampling or Sampling(), pieces.put)
-        try:
-            while True:
-                piece = pieces.get()
-                if piece.text:
-                    yield piece.text
-                if piece.reason == "error":
-                    raise StageFailed(f"the model could not answer: {piece.error}")
-                if piece.reason:
-                    return
-        finally:
-            self.cancel(name)
-
     def submit(self, prompt: Sequence[int], sampling: Sampling, deliver: Callable[[Piece], None]) -> str:
-        """Ask for an answer to a prompt's token ids; returns its name, for `cancel`.
-
-        Args:
-            deliver: called in another thread with every piece; must return at once. The last piece has a reason.
-
-        Raises `Invalid` when the prompt leaves no room in the context, `StageFailed` when the engine has ended.
-        """
-        room = self.context - len(prompt)
-        if not prompt or room < 1:
-            raise Invalid(f"the prompt has {len(prompt):,} tokens; the model's context holds {self.context:,}")
+        """See `Answerer.submit`."""
+        room = self.room(prompt)
         plain = sampling.temperature <= 0 and sampling.logprobs is None
         draw = None if plain and not (sampling.frequency_penalty or sampling.presence_penalty) else Draw(sampling)
         answer = _Answer(deliver, Decoder(self.tokenizer), Stops(sampling.stop), draw)
@@ -170,21 +122,21 @@ class Engine:
         return name
 
     def cancel(self, name: str) -> None:
-        """Stop an answer, which then gets a last piece with reason `cancelled`. One that has ended is left alone."""
+        """See `Answerer.cancel`."""
         with self._lock:
             answer = self._answers.pop(name, None)
         if answer is not None:
             self.manager.cancel_request(name)
             self._end(answer, Piece(reason="cancelled"))
 
-    def _blocks(self, concurrency: int) -> int:
+    def _blocks(self, concurrency: int, context: int) -> int:
         """How many blocks of keys and values to hold: for all users at full context, or what memory allows."""
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         block = 2 * PAGE * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
         most = int(_free_memory(self.model.device) * MEMORY_SHARE // block)
-        whole = -(-self.context // PAGE) + 1
+        whole = -(-context // PAGE) + 1
         if most < 2:
             raise Invalid("there is no memory left for the model's keys and values")
         return min(concurrency * whole, most)
@@ -242,8 +194,9 @@ class Engine:
         answer.seen += len(new)
         finished = bool(result.is_finished())
         text = answer.stops.push(answer.decoder.push(new, finished), finished)
-        logprobs = tuple(answer.draw.logprobs[answer.told : answer.seen]) if answer.draw else ()
-        answer.told += len(logprobs)
+        drawn = answer.draw.logprobs[answer.told : answer.seen] if answer.draw else []
+        answer.told += len(drawn)
+        logprobs = tuple(self._named(entry) for entry in drawn)
         if answer.stops.found:
             self.manager.cancel_request(result.request_id)
             self._finish(result.request_id, Piece(text, len(new), logprobs, "stop"))
@@ -252,6 +205,10 @@ class Engine:
             self._finish(result.request_id, Piece(text, len(new), logprobs, "stop" if ended else "length"))
         else:
             self._tell(answer, Piece(text, len(new), logprobs))
+
+    def _named(self, entry: tuple[int, float, list[tuple[int, float]]]) -> TokenLogprob:
+        token, logprob, top = entry
+        return TokenLogprob(self.word(token), logprob, tuple((self.word(t), value) for t, value in top))
 
     def _finish(self, name: str, piece: Piece) -> None:
         with self._lock:

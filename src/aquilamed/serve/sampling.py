@@ -3,7 +3,7 @@
 Every request draws from a random generator of its own, so that a seeded answer does not depend on who else is served.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from secrets import randbits
 from typing import Any
 
@@ -28,15 +28,6 @@ class Sampling:
     """None: none; else the chosen token's log-probability and this many of the likeliest."""
 
 
-@dataclass(slots=True)
-class TokenLogprob:
-    """A token's natural log-probability under the model itself, before temperature and top-p."""
-
-    token: int
-    logprob: float
-    top: list[tuple[int, float]] = field(default_factory=list)
-
-
 class Draw:
     """Draws one request's tokens."""
 
@@ -45,7 +36,8 @@ class Draw:
         self.seed = (randbits(63) if sampling.seed is None else sampling.seed) % 2**63
         self.random: Any = None
         self.chosen: list[int] = []
-        self.logprobs: list[TokenLogprob] = []
+        self.logprobs: list[tuple[int, float, list[tuple[int, float]]]] = []
+        """Of every token: its id, its natural log-probability under the model itself, the likeliest with theirs."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Draw":
         return self  # a request that is set aside and taken up again goes on drawing where it was
@@ -79,13 +71,12 @@ class Draw:
         return int(tokens[torch.multinomial(likeliest, 1, generator=self.random)])
 
 
-def _logprobs(logits: Any, token: int, top: int) -> TokenLogprob:
+def _logprobs(logits: Any, token: int, top: int) -> tuple[int, float, list[tuple[int, float]]]:
     import torch
 
     logs = torch.log_softmax(logits, dim=-1)
     best = logs.topk(min(top, logs.shape[0]))
-    pairs = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-    return TokenLogprob(token, float(logs[token]), pairs)
+    return token, float(logs[token]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
 def per_request_draws() -> Any:
