@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aquilamed import __version__
+from aquilamed import __version__, cli_serve
 from aquilamed.cli_report import compare, report
 from aquilamed.cli_review import review_app
 from aquilamed.config import Invalid, StageFailed
@@ -31,18 +31,11 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(review_app, name="review")
-app.command()(report)
-app.command()(compare)
+for command in (report, compare, cli_serve.chat, cli_serve.serve, cli_serve.web):
+    app.command()(command)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
 WorkspacePath = Annotated[str, typer.Argument(metavar="WORKSPACE", help="A workspace folder or URL.")]
-ModelTarget = Annotated[
-    str,
-    typer.Argument(
-        metavar="WORKSPACE[:STAGE]|MODEL",
-        help="A workspace (newest model, or a stage's), a folder, or a fetched model.",
-    ),
-]
 WorkspaceOption = Annotated[
     str | None, typer.Option("--workspace", "-w", help="A folder or URL. Default: workspaces/<recipe's name>.")
 ]
@@ -181,35 +174,6 @@ def dropped(
     table(f"{stage}: dropped records", shown)
 
 
-@app.command()
-def chat(
-    model: ModelTarget,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option()] = 0,
-) -> None:
-    """Talk to a model in the terminal. Not a medical device."""
-    from aquilamed.serve.chat import chat as talk
-
-    talk(model, system=system, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-
-
-@app.command()
-def web(
-    workspace: WorkspacePath,
-    host: Annotated[
-        str, typer.Option(help="The address to listen on; other than loopback people log in.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
-) -> None:
-    """Look into a workspace, talk to its models and review their answers in a browser. Not a medical device."""
-    from aquilamed.web import serve
-
-    serve(workspace, host, port, browser)
-
-
 @app.command("release")
 def release_command(
     workspace: WorkspacePath,
@@ -243,7 +207,7 @@ def release_command(
 
 @app.command("export")
 def export_command(
-    model: ModelTarget,
+    model: cli_serve.ModelTarget,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; it must not exist yet.")],
     to: Annotated[str, typer.Option(help="safetensors, gguf, ollama or vllm.")],
     kind: Annotated[

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import document_end, prompt_ids
@@ -46,6 +46,12 @@ class Answerer(ABC):
     def __init__(self, tokenizer: Any, context: int) -> None:
         self.tokenizer, self.context = tokenizer, context
         self._tokenizing = Lock()  # a tokenizer's settings are not safe to be touched by two threads
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @abstractmethod
     def submit(self, prompt: Sequence[int], sampling: Sampling, deliver: Callable[[Piece], None]) -> str:

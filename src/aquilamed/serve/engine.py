@@ -76,12 +76,6 @@ class Engine(Answerer):
         self._thread.start()
         started.wait()
 
-    def __enter__(self) -> "Engine":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """End all answers and free the memory. Idempotent."""
         with self._lock:

@@ -1,0 +1,42 @@
+"""A real server on loopback in this process: uvicorn in a thread, before a tiny model."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aquilamed.serve.answerer import Answerer
+from aquilamed.serve.app import Front, Limits
+from aquilamed.serve.server import listen
+
+
+@contextmanager
+def serving(
+    answerer: Answerer, key: str | None = None, name: str = "tiny", **limits: Any
+) -> Iterator[tuple[str, Front]]:
+    """Yields the address and the front."""
+    import uvicorn
+
+    front = Front(answerer, name, Limits(**limits), key)
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(front.app(only_loopback=key is None), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", front
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+
+
+def idle(front: Front, seconds: float = 20) -> bool:
+    """Whether no answer is under way any more, within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while front.metrics.open and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not front.metrics.open
