@@ -13,6 +13,7 @@ INFRASTRUCTURE = {
     "engine",
     "fetch",
     "hub",
+    "launch",
     "lineage",
     "pipeline",
     "progress",

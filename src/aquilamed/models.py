@@ -170,14 +170,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a model (safetensors) and its tokenizer with our template; no path of this machine goes into the config."""
+def save_model(model: Any, tokenizer: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Write a model (safetensors) and its tokenizer with our template; no path of this machine goes into the config.
+
+    Args:
+        state: the weights, where the model does not hold them itself.
+    """
     quiet()
     model.config._name_or_path = ""
     model.generation_config.eos_token_id = stop_ids(tokenizer)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=state)
     tokenizer.chat_template = chat_template()
     tokenizer.save_pretrained(folder)
 

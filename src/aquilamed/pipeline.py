@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from aquilamed.config import Config, Invalid, StageFailed
 from aquilamed.engine import Engine, open_engine
 from aquilamed.hub import CHECKSUMS, is_model_id
+from aquilamed.launch import run_stage
 from aquilamed.lineage import code_hash
 from aquilamed.models import find_model
 from aquilamed.progress import Progress, duration
@@ -227,7 +228,7 @@ def _run_stage(
     error_file = work_folder(out) / "error.txt"
     error_file.unlink(missing_ok=True)
     try:
-        result = stage.run(context, stage_config(recipe, stage.name))
+        result = run_stage(stage, context, stage_config(recipe, stage.name))
         counts = conservation(stage, out, inputs, result) if stage.records else {}
     except Exception as error:
         with suppress(OSError):  # the disk may be full

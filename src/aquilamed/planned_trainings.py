@@ -7,12 +7,11 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from aquilamed.config import Invalid
-from aquilamed.pipeline import StageState
 from aquilamed.recipe import Recipe
 from aquilamed.stages import MODELS, enabled
 from aquilamed.terminal import table
@@ -23,6 +22,9 @@ from aquilamed.train.finetune import FinetuneConfig
 from aquilamed.train.hardware import ArchitectureConfig, HardwareConfig
 from aquilamed.train.layouts import Choice, Machine, allowed, choices, learned, too_small
 from aquilamed.train.shape import Shape, base_shape, shape_of
+
+if TYPE_CHECKING:
+    from aquilamed.pipeline import StageState
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class PlannedTraining:
     choices: list[Choice]
 
 
-def planned_trainings(recipe: Recipe, states: Iterable[StageState]) -> list[PlannedTraining]:
+def planned_trainings(recipe: Recipe, states: "Iterable[StageState]") -> list[PlannedTraining]:
     """Every training of the recipe, done or not."""
     artifacts = {s.name: s.artifact.manifest for s in states if s.artifact}
     shape, model = known_shape(recipe)
@@ -84,6 +86,20 @@ def check_hardware(recipe: Recipe) -> None:
         raise Invalid("\n".join(wrong))
 
 
+def planned_choice(recipe: Recipe, stage: str) -> Choice:
+    """How a training is spread: the first layout that the recipe allows and that fits.
+
+    Raises `Invalid` when none does, and while nobody knows the base model.
+    """
+    config, machine = trainings(recipe)[stage], machine_of(recipe, stage)
+    shape = base_shape(recipe.base_model)
+    found = choices(shape, config, length_of(recipe, stage), machine)
+    chosen = next((c for c in found if allowed(c, config, machine) and c.fits), None)
+    if chosen is None:
+        raise Invalid(too_small(stage, config, machine, found))
+    return chosen
+
+
 def known_shape(recipe: Recipe) -> tuple[Shape | None, str]:
     """The base model's shape and where it comes from; None, and why, while nobody knows it."""
     try:
@@ -111,7 +127,7 @@ def _stated(config: ArchitectureConfig) -> Shape:
 
 
 def machine_of(recipe: Recipe, stage: str) -> Machine:
-    """The recipe's hardware for a training; without that section the GPUs of this machine, else its processor."""
+    """The recipe's hardware for a training; without that section one GPU of this machine, else its processor."""
     import torch
 
     weights = 2 if recipe.base_model.dtype == "bfloat16" else 4
@@ -119,10 +135,11 @@ def machine_of(recipe: Recipe, stage: str) -> Machine:
     if told is not None:
         devices = {str(k): v for k, v in told.gpus_of.items()}.get(stage, told.gpus)
         rate = told.tflops * 1e12 * told.utilisation if told.tflops else None
-        return Machine(devices, told.memory_gb * 1e9, True, weights, tuple(told.layouts), told.offload, rate)
+        gpu = told.device == "gpu"
+        return Machine(devices, told.memory_gb * 1e9, gpu, weights, tuple(told.layouts), told.offload, rate)
     if torch.cuda.is_available():
         size = torch.cuda.get_device_properties(0).total_memory
-        return Machine(torch.cuda.device_count(), size, True, weights, ("ddp",), False, None)
+        return Machine(1, size, True, weights, ("ddp",), False, None)
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(1, size, False, weights, ("ddp",), False, None)
 

@@ -16,6 +16,7 @@ from aquilamed.hub import fetched, is_hub
 from aquilamed.models import home
 from aquilamed.progress import Progress
 from aquilamed.remote import fetch, is_url
+from aquilamed.train.hardware import Layout
 from aquilamed.workspace import WORK, Artifact
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Context:
     """The workspace's folder (for the call store)."""
     recipe: "Recipe"
     """For shared settings only; a stage that reads one names it in its `uses`, so that it counts in the fingerprint."""
+    layout: Layout = "ddp"
+    """How the weights of a training with many processes are spread over them."""
+    offload: bool = False
+    """Whether sharded weights lie in the host's memory."""
 
     def flow(self, kernel: Kernel, source: str, label: str, gpu: bool = False) -> Counts:
         """Run a kernel over the kept parts of an input into this stage's kept/ and dropped/ (see `map_parts`)."""

@@ -15,12 +15,14 @@ from aquilamed.config import StageFailed
 from aquilamed.models import prompt_ids
 from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
+from aquilamed.train import ranks
 from aquilamed.train.checks import check_data
-from aquilamed.train.common import TrainConfig, adapted, arguments, finish, is_heldout, once, start, train
+from aquilamed.train.common import TrainConfig, adapted, arguments, finish, is_heldout, once, placed, start, train
 from aquilamed.train.fast import make_fast, takes_documents
 from aquilamed.train.finetune import encode
 from aquilamed.train.guard import guarded
 from aquilamed.train.pairs import share_prompts
+from aquilamed.train.shard import is_sharded
 
 Scores = dict[str, list[float]]
 IDS = ["prompt_ids", "chosen_ids", "rejected_ids"]
@@ -206,9 +208,17 @@ def _trainer(ctx: Context, config: AlignConfig, model: Any, tokenizer: Any, pair
         def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
             return dataset  # comes tokenised by us, as fine-tuning has it
 
+        def _move_model_to_device(self, model: Any, device: Any) -> None:
+            if ctx.layout != "fsdp":  # sharding moves it, layer by layer
+                super()._move_model_to_device(model, device)
+
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             # TRL's own takes batches in the data's order (much padding) and does not survive an interruption.
-            make_fast(self.model, one_weight=False)  # over TRL's head, which DPOTrainer has just put there
+            if not is_sharded(
+                self.model
+            ):  # DPOTrainer hashes the weights, which shards do not allow, and adds its head
+                make_fast(self.model, one_weight=False)
+                placed(ctx, self.model)
             scores = once(ctx, f"reference-{name}", lambda: pair_scores(self, dataset, reference=True))
             for key in ("chosen", "rejected"):
                 dataset = dataset.add_column(f"ref_{key}_logps", scores[key])
@@ -245,6 +255,8 @@ def _trainer(ctx: Context, config: AlignConfig, model: Any, tokenizer: Any, pair
 def pair_scores(trainer: Any, dataset: Any, reference: bool = False) -> Scores:
     """Summed log-probabilities of every pair's answers, in the data's order; pairs of like length share a batch.
 
+    Processes that train together share the batches; all must call this.
+
     Args:
         reference: with adapters switched off.
     """
@@ -253,10 +265,9 @@ def pair_scores(trainer: Any, dataset: Any, reference: bool = False) -> Scores:
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
     size = [len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) for r in dataset]
     order = sorted(range(len(size)), key=lambda i: (size[i], i))
-    scores: Scores = {"chosen": [0.0] * len(size), "rejected": [0.0] * len(size)}
     width = trainer.args.per_device_eval_batch_size
-    for at in range(0, len(order), width):
-        chosen = order[at : at + width]
+    found: list[tuple[int, list[float]]] = []
+    for chosen, counts in ranks.share([order[at : at + width] for at in range(0, len(order), width)]):
         batch = trainer.data_collator([dataset[i] for i in chosen])
         del batch["records"]
         batch = {k: v if k == "shared" else v.to(model.device) for k, v in batch.items() if not k.startswith("ref_")}
@@ -264,7 +275,7 @@ def pair_scores(trainer: Any, dataset: Any, reference: bool = False) -> Scores:
         adapters = model.disable_adapter if reference and hasattr(model, "disable_adapter") else torch.no_grad
         with torch.no_grad(), adapters(), trainer.accelerator.autocast():
             sums = model(**batch, labels=labels, use_cache=False, fused_lm_head=True).log_probs.sum(dim=1)
-        for name, half in zip(("chosen", "rejected"), sums.float().chunk(2), strict=True):
-            for i, value in zip(chosen, half.tolist(), strict=True):
-                scores[name][i] = value
-    return scores
+        if counts:
+            found += zip(chosen, sums.float().view(2, -1).t().tolist(), strict=True)
+    pairs = [pair for _, pair in sorted(p for part in ranks.gathered(found) for p in part)]
+    return {"chosen": [c for c, _ in pairs], "rejected": [r for _, r in pairs]}

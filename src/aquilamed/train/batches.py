@@ -1,10 +1,11 @@
 """Packed rows as batches whose documents cannot see each other, and the loss on such rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from aquilamed.config import StageFailed
+from aquilamed.train import ranks
 from aquilamed.train.fast import takes_documents
 
 Row = dict[str, Any]
@@ -55,8 +56,24 @@ def batch_for(model: Any, rows: Sequence[Row], pad: int) -> dict[str, Any]:
     return flatten(rows) if takes_documents(model) else collate(rows, pad)
 
 
-def mean_loss(model: Any, rows: Iterable[Row], pad: int) -> tuple[float, int]:
+def collator(model: Any, pad: int) -> Callable[[Sequence[Row]], dict[str, Any]]:
+    """What makes a training batch of packed rows, with the `records` that are in it."""
+    return lambda rows: {
+        **batch_for(model, rows, pad),
+        "fused_lm_head": True,
+        "records": [name for r in rows for name in r["records"]],
+    }
+
+
+def mean_loss(
+    model: Any, rows: ranks.Indexed, pad: int, on_row: Callable[[], None] = lambda: None
+) -> tuple[float, int]:
     """Mean negative log-likelihood (nats per label) of packed rows, and the number of labels.
+
+    Processes that train together share the rows; all must call this.
+
+    Args:
+        on_row: called after each row of this process.
 
     Raises `StageFailed` when there is no label: a mean of nothing is not a number.
     """
@@ -65,19 +82,20 @@ def mean_loss(model: Any, rows: Iterable[Row], pad: int) -> tuple[float, int]:
     total, count = 0.0, 0
     model.eval()
     fused = getattr(model, "fused_head", False)
-    with torch.inference_mode():
-        for row in rows:
+    with torch.no_grad():  # what a sharded model gathers in inference mode could not be trained with
+        for row, counts in ranks.share(rows):
             batch = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in batch_for(model, [row], pad).items()}
             labels = batch.pop("labels")
             wanted = labels[:, 1:] != -100
             if fused:
-                total -= float(model(**batch, labels=labels, fused_lm_head=True).log_probs.double().sum())
+                loss = -model(**batch, labels=labels, fused_lm_head=True).log_probs.double().sum()
             else:
                 logits, targets = model(**batch).logits[:, :-1], labels[:, 1:]
-                total += float(
-                    torch.nn.functional.cross_entropy(logits[wanted].float(), targets[wanted], reduction="sum")
-                )
-            count += int(wanted.sum())
+                loss = torch.nn.functional.cross_entropy(logits[wanted].float(), targets[wanted], reduction="sum")
+            if counts:
+                total, count = total + float(loss), count + int(wanted.sum())
+                on_row()
+    total, count = (s := ranks.total(total, count))[0], int(s[1])
     if not count:
         raise StageFailed("there is no token to measure the loss on")
     return total / count, count

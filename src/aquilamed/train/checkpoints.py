@@ -9,6 +9,8 @@ from typing import Any
 
 from aquilamed.config import StageFailed
 from aquilamed.stage import Context
+from aquilamed.train import ranks
+from aquilamed.train.shard import load_whole, weights_of
 
 COMPLETE = "complete.json"
 
@@ -21,10 +23,11 @@ def complete_checkpoints(ctx: Context) -> list[tuple[int, Path]]:
 
 def newest_checkpoint(ctx: Context) -> str | None:
     """The newest complete checkpoint of an interrupted training; half-written ones are removed and reported."""
-    for folder in sorted((ctx.work / "checkpoints").glob("checkpoint-*")):
+    for folder in sorted((ctx.work / "checkpoints").glob("checkpoint-*")) if ranks.index() == 0 else []:
         if not (folder / COMPLETE).exists():
             ctx.progress.say(f"{folder.name} is half-written and was removed; an older one is used, if there is one.")
             shutil.rmtree(folder)
+    ranks.wait()
     found = complete_checkpoints(ctx)
     if not found:
         return None
@@ -38,22 +41,12 @@ def average_last(ctx: Context, model: Any, count: int) -> list[int]:
 
     Raises `StageFailed` when there are fewer.
     """
-    import torch
-    from safetensors import safe_open
-
     found = complete_checkpoints(ctx)[-count:]
     if len(found) < count:
         raise StageFailed(f"average_last is {count}, but only {len(found)} checkpoints were written; lower save_steps")
-    files = [sorted(folder.glob("model*.safetensors")) for _, folder in found]
     sums: dict[str, Any] = {}
-    for parts in files:
-        for part in parts:
-            with safe_open(part, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (not a mapping)
-                    tensor = tensors.get_tensor(name).double()
-                    sums[name] = sums[name].add_(tensor) if name in sums else tensor
-    own = model.state_dict()
-    with torch.no_grad():
-        for name, total in sums.items():
-            own[name].copy_(total / count)
+    for _, folder in found:
+        for name, tensor in weights_of(folder):
+            sums[name] = sums[name].add_(tensor.double()) if name in sums else tensor.double()
+    load_whole(model, ((name, total / count) for name, total in sums.items()))
     return [step for step, _ in found]

@@ -19,9 +19,11 @@ from aquilamed.corpus.proportions import hash_share
 from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_tokenizer, save_model
 from aquilamed.records import write_atomic, write_json
 from aquilamed.stage import Context
+from aquilamed.train import ranks
 from aquilamed.train.checkpoints import average_last, newest_checkpoint
 from aquilamed.train.checks import Limits
 from aquilamed.train.guard import memory_explained
+from aquilamed.train.shard import is_sharded, merge_adapters, shard, whole_state
 from aquilamed.train.watch import watching
 
 
@@ -116,7 +118,8 @@ def start(ctx: Context, *stages: str) -> tuple[Any, Any, str]:
     tokenizer = load_tokenizer(config)
     model = load_model(config)
     fit_embeddings(model, tokenizer)
-    if torch.cuda.is_available():  # what is measured before training must not crawl on the CPU
+    # What is measured before training must not crawl on the CPU; a model that is to be sharded may not fit one GPU.
+    if torch.cuda.is_available() and ctx.layout != "fsdp":
         model = model.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     # A local base model goes by its folder's name: no path of this machine belongs into a manifest.
     return model, tokenizer, Path(name).name if Path(name).is_absolute() else name
@@ -151,6 +154,11 @@ def adapted(ctx: Context, config: TrainConfig, model: Any) -> Any:
     return model
 
 
+def placed(ctx: Context, model: Any) -> Any:
+    """The model as this training's processes hold it: whole, or sharded over them."""
+    return shard(model, ctx.offload) if ctx.layout == "fsdp" else model
+
+
 def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
     """Arguments for Trainer and TRL alike: no network, no bars of their own, seeds fixed, bf16 only on a GPU.
 
@@ -159,7 +167,7 @@ def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
-    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    devices = ranks.count()
     accumulate, rest = divmod(config.batch, config.micro_batch * devices)
     if rest:
         raise Invalid(
@@ -194,6 +202,7 @@ def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
         "save_steps": config.save_steps or 1,
         "save_total_limit": max(config.keep_checkpoints, config.average_last),
         "neftune_noise_alpha": config.neftune,
+        "ddp_find_unused_parameters": False,
     }
 
 
@@ -237,7 +246,8 @@ def train(
     history = trainer.state.log_history
     seen = int(trainer.state.num_input_tokens_seen)
     lines = (json.dumps(_finite(h), sort_keys=True) for h in history)
-    write_atomic(ctx.out / "loss.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    if ranks.index() == 0:
+        write_atomic(ctx.out / "loss.jsonl", "".join(f"{line}\n" for line in lines).encode())
     averaged = {}
     if config.average_last > 1:
         averaged = {
@@ -260,17 +270,30 @@ def _finite(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def finish(ctx: Context, trainer: Any, tokenizer: Any) -> Any:
-    """Merge adapters, write `model/`, and return the trained model in evaluation mode."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
+    """Merge adapters, write `model/` (in the first process), and return the trained model in evaluation mode.
+
+    A sharded model is returned as it is.
+    """
+    model, state = trainer.accelerator.unwrap_model(trainer.model), None
+    if sharded := is_sharded(model):
+        state = whole_state(model)
+    elif hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    save_model(model, tokenizer, ctx.out / "model")
+    if ranks.index() == 0:
+        base = model.get_base_model() if sharded and hasattr(model, "get_base_model") else model
+        save_model(base, tokenizer, ctx.out / "model", state and merge_adapters(model, state))
     return model.eval()
 
 
 def once(ctx: Context, name: str, compute: Callable[[], Any]) -> Any:
-    """A JSON-able value that is computed before training and must not be computed again by a continued attempt."""
+    """A JSON-able value that is computed before training and must not be computed again by a continued attempt.
+
+    With several processes all must compute it together: then none looks for the file after another has written it.
+    """
     path = ctx.work / f"{name}.json"
-    if not path.exists():
-        write_json(path, compute())
-    return json.loads(path.read_text(encoding="utf-8"))
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    value = compute()
+    if ranks.index() == 0:
+        write_json(path, value)
+    return value

@@ -14,11 +14,12 @@ from aquilamed.config import StageFailed
 from aquilamed.corpus.pack import best_fit
 from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
-from aquilamed.train.batches import Row, batch_for, mean_loss
+from aquilamed.train.batches import Row, collator, mean_loss
 from aquilamed.train.checks import check_data
-from aquilamed.train.common import TrainConfig, adapted, arguments, finish, is_heldout, once, start, train
+from aquilamed.train.common import TrainConfig, adapted, arguments, finish, is_heldout, once, placed, start, train
 from aquilamed.train.fast import make_fast
 from aquilamed.train.guard import guarded
+from aquilamed.train.spread import Rows
 
 
 class FinetuneConfig(TrainConfig):
@@ -79,8 +80,9 @@ def run(ctx: Context, config: FinetuneConfig) -> Result:
     make_fast(model)
     _set_dropout(model, config.dropout)
     pad = tokenizer.pad_token_id
+    model = placed(ctx, adapted(ctx, config, model))
     first = once(ctx, "eval_loss", lambda: mean_loss(model, validation, pad)[0]) if validation else None
-    trainer = _trainer(ctx, config, adapted(ctx, config, model), tokenizer, training, validation)
+    trainer = _trainer(ctx, config, model, tokenizer, training, validation)
     measured = train(ctx, config, trainer, "finetune")
     evals = [[0, first]] if validation else []
     evals += [[h["step"], h["eval_loss"]] for h in trainer.state.log_history if "eval_loss" in h]
@@ -183,12 +185,8 @@ def _trainer(
     return Chosen(
         model=model,
         args=TrainingArguments(**values),
-        train_dataset=training,
+        train_dataset=Rows(training),
         eval_dataset=training[:1] if validation else None,
-        data_collator=lambda rows: {
-            **batch_for(model, rows, pad),
-            "fused_lm_head": True,
-            "records": [name for r in rows for name in r["records"]],
-        },
+        data_collator=collator(model, pad),
         processing_class=tokenizer,
     )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aquilamed.config import StageFailed
+from aquilamed.train.spread import spreading
 
 WINDOW, FIRST = 32, 8
 """A spike is measured against the median of this many steps' losses, once there are `FIRST`."""
@@ -15,7 +16,7 @@ SHOWN = 20
 def guarded(trainer: type[Any]) -> type[Any]:
     """A trainer class that remembers which records and which losses an optimiser step consists of."""
 
-    class Guarded(trainer):  # type: ignore[misc]
+    class Guarded(spreading(trainer)):  # type: ignore[misc]
         records: list[str]
         losses: list[Any]
 
@@ -26,7 +27,7 @@ def guarded(trainer: type[Any]) -> type[Any]:
             return loss.nan_to_num(0.0, 0.0, 0.0)  # Trainer's running sum would be no number for ever after
 
         def taken(self) -> tuple[float, list[str]]:
-            """The loss (over all devices) and the records of the step that is about to be taken; forgets them."""
+            """The loss (of all processes) and the records (of this one) of the step that is about to be taken; forgets them."""
             import torch
 
             loss = torch.stack([x.detach().float() for x in self.losses]).sum()

@@ -1,8 +1,8 @@
-"""What a recipe's trainings run on, for the plan."""
+"""What a recipe's trainings run on: for the plan, and for starting their processes."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aquilamed.config import Config
 
@@ -30,14 +30,18 @@ class ArchitectureConfig(Config):
 
 
 class HardwareConfig(Config):
-    """GPUs for the plan. It changes no result: what does not fit is refused before anything is read."""
+    """The devices of the trainings: one process each. What does not fit is refused before anything is read."""
 
+    device: Literal["gpu", "cpu"] = "gpu"
+    """Whether the processes compute on a GPU each, or share the processors (gloo; for trying things out)."""
     gpus: int = Field(ge=1)
-    """GPUs of a training."""
+    """GPUs of a training, on all machines together; with `device: cpu` processes."""
     gpus_of: dict[StageName, int] = {}
     """A training → its GPUs, where they are others."""
+    gpus_per_node: int | None = Field(default=None, ge=1)
+    """GPUs of one machine; a training with more runs on several (`aquilamed join`). None: all are on one."""
     memory_gb: float = Field(gt=0)
-    """Memory of one GPU (10⁹ bytes)."""
+    """Memory of one GPU (10⁹ bytes), or a process' share of the host's."""
     tflops: float | None = Field(default=None, gt=0)
     """Peak bf16 rate of one GPU without sparsity, in 10¹² operations a second; none leaves hours out."""
     utilisation: float = Field(default=0.4, gt=0, le=1)
@@ -49,3 +53,18 @@ class HardwareConfig(Config):
     """Whether shards may lie in the host's memory when nothing else fits."""
     architecture: ArchitectureConfig | None = None
     """The numbers to plan with until the base model is fetched."""
+
+    @model_validator(mode="after")
+    def _whole_nodes(self) -> Self:
+        if self.gpus_per_node is not None:
+            for count in (self.gpus, *self.gpus_of.values()):
+                if count > self.gpus_per_node and count % self.gpus_per_node:
+                    raise ValueError(
+                        f"{count} GPUs are no whole number of nodes with gpus_per_node {self.gpus_per_node}"
+                    )
+        return self
+
+    def nodes(self, gpus: int) -> tuple[int, int]:
+        """(machines, processes on each) of a training with this many GPUs."""
+        per_node = min(gpus, self.gpus_per_node or gpus)
+        return gpus // per_node, per_node

@@ -144,7 +144,7 @@ def _function() -> Any:
             if weight_grad is not None:
                 if bool((outer != outer[:1]).any() & outer.isfinite().all()):
                     raise RuntimeError("log-probabilities with unequal weights need add_head(one_weight=False)")
-                return inner, (weight_grad * outer[:1]).to(weight.dtype), None, None
+                return inner, (weight_grad * outer[:1].sum()).to(weight.dtype), None, None  # of nothing: 0
             weight_grad = torch.zeros_like(weight)
             for part in slices(len(states), weight.shape[0], 0 if states.device.type == "cpu" else 2**30):
                 h = states[part]

@@ -10,11 +10,13 @@ from typing import Any
 
 from aquilamed.corpus.pack import PackedRows
 from aquilamed.stage import Context, Result
-from aquilamed.train.batches import Row, batch_for, mean_loss
+from aquilamed.train import ranks
+from aquilamed.train.batches import Row, collator, mean_loss
 from aquilamed.train.checks import check_data
-from aquilamed.train.common import TrainConfig, adapted, arguments, finish, once, start, train
+from aquilamed.train.common import TrainConfig, adapted, arguments, finish, once, placed, start, train
 from aquilamed.train.fast import make_fast
 from aquilamed.train.guard import guarded
+from aquilamed.train.spread import Rows
 
 
 class PretrainConfig(TrainConfig):
@@ -55,8 +57,9 @@ def run(ctx: Context, config: PretrainConfig) -> Result:
     make_fast(model)
     rows = NamedRows(pack / "train", name)
     counts = _check(ctx, config, ctx.inputs[name].manifest["metrics"], rows)
+    model = placed(ctx, adapted(ctx, config, model))
     before = once(ctx, "perplexity", lambda: perplexity(ctx, model, pack, pad))
-    trainer = _trainer(ctx, config, adapted(ctx, config, model), tokenizer, rows)
+    trainer = _trainer(ctx, config, model, tokenizer, rows)
     measured = train(ctx, config, trainer, "pretrain")
     model = finish(ctx, trainer, tokenizer)
     after = perplexity(ctx, model, pack, pad)
@@ -75,16 +78,11 @@ def run(ctx: Context, config: PretrainConfig) -> Result:
 def _trainer(ctx: Context, config: PretrainConfig, model: Any, tokenizer: Any, rows: PackedRows) -> Any:
     from transformers import Trainer, TrainingArguments
 
-    pad = tokenizer.pad_token_id
     return guarded(Trainer)(
         model=model,
         args=TrainingArguments(**arguments(ctx, config)),
-        train_dataset=rows,
-        data_collator=lambda rows: {
-            **batch_for(model, rows, pad),
-            "fused_lm_head": True,
-            "records": [r["record"] for r in rows],
-        },
+        train_dataset=Rows(rows),
+        data_collator=collator(model, tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
 
@@ -97,7 +95,7 @@ class NamedRows(PackedRows):
         self.name = name
 
     def __getitem__(self, index: int) -> Row:
-        return {**super().__getitem__(index), "record": f"{self.name} row {index}"}
+        return {**super().__getitem__(index), "records": [f"{self.name} row {index}"]}
 
 
 def _check(ctx: Context, config: PretrainConfig, packed: dict[str, Any], rows: PackedRows) -> dict[str, Any]:
@@ -114,12 +112,7 @@ def perplexity(ctx: Context, model: Any, pack: Path, pad: int) -> dict[str, floa
     result = {}
     for folder in sorted((pack / "heldout").glob("*")):
         rows = PackedRows(folder)
-        with ctx.progress.track(f"held-out {folder.name}", total=len(rows), unit="row") as bar:
-
-            def told(rows: PackedRows = rows, bar: Any = bar) -> Any:
-                for i in range(len(rows)):
-                    yield rows[i]
-                    bar.advance()
-
-            result[folder.name] = round(math.exp(mean_loss(model, told(), pad)[0]), 4)
+        own = -(-len(rows) // ranks.count())
+        with ctx.progress.track(f"held-out {folder.name}", total=own, unit="row") as bar:
+            result[folder.name] = round(math.exp(mean_loss(model, rows, pad, bar.advance)[0]), 4)
     return result

@@ -9,6 +9,7 @@ from typing import Any
 from aquilamed.config import StageFailed
 from aquilamed.records import write_json
 from aquilamed.stage import Context
+from aquilamed.train import ranks
 from aquilamed.train.checkpoints import COMPLETE
 from aquilamed.train.guard import shown, trouble
 
@@ -43,6 +44,7 @@ def watching(
             self.skipped = None if wrong is None else loss
             if wrong is None:
                 return
+            records = [name for names in ranks.gathered(records) for name in names]
             said = f"step {state.global_step + 1}: {wrong}; its records: {shown(records)}"
             if config.on_spike == "stop":
                 raise StageFailed(f"{said}. Look at them, lower the learning rate, or set on_spike: skip")
@@ -65,8 +67,10 @@ def watching(
                 on_log(int(state.global_step), logs)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            write_json(
-                Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, {"step": state.global_step}
-            )
+            ranks.wait()  # every process has a file of its own in it
+            if ranks.index() == 0:
+                write_json(
+                    Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, {"step": state.global_step}
+                )
 
     return Watch()
