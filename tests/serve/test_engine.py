@@ -132,13 +132,13 @@ def test_a_prompt_beyond_the_context_is_refused(engine: Engine) -> None:
 
 def test_more_users_than_memory_holds_all_get_their_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = 2 * PAGE * 2 * 2 * 8 * 4  # keys and values of two layers, two heads of width 8, four bytes each
-    monkeypatch.setattr("aquilamed.serve.engine._free_memory", lambda device: round(5 * block / MEMORY_SHARE))
+    monkeypatch.setattr("aquilamed.serve.engine.free_memory", lambda device: round(5 * block / MEMORY_SHARE))
     with Engine(ModelConfig(path=str(folder)), max_concurrency=6) as small:
         assert small.context == 5 * PAGE, "one user at least fits"
         with ThreadPoolExecutor(12) as users:
             found = list(users.map(lambda n: answer(small, n % 3, max_tokens=100), range(12)))
         assert found[:3] * 4 == found
-    monkeypatch.setattr("aquilamed.serve.engine._free_memory", lambda device: block)
+    monkeypatch.setattr("aquilamed.serve.engine.free_memory", lambda device: block)
     with pytest.raises(Invalid, match="no memory left"):
         Engine(ModelConfig(path=str(folder)))
 

@@ -26,6 +26,7 @@ class Answers:
         self.names: list[str] = []
         self.count = 0
         self.tokens = 0
+        self._begun = False
         self._pieces: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
 
     def ask(self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling) -> None:
@@ -68,7 +69,8 @@ class Answers:
                 raise Refusal(504, f"no whole answer within {timeout:g} seconds", "timeout") from None
             if piece.reason in ("error", "cancelled"):
                 raise Refusal(500, "the model could not answer", "engine_failed")
-            if not self.tokens and piece.tokens:
+            if not self._begun and (piece.tokens or piece.text):
+                self._begun = True
                 self.metrics.first.observe(asyncio.get_running_loop().time() - self.started)
             self.tokens += piece.tokens
             self.metrics.answer_tokens.inc(piece.tokens)

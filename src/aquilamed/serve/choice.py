@@ -1,8 +1,9 @@
 """Which engine answers: vLLM on a GPU, llama.cpp where it and a GGUF file are there, transformers otherwise."""
 
-import importlib.util
 import shutil
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -59,8 +60,8 @@ def llama_command() -> tuple[str, ...] | None:
     binary = shutil.which("llama-server")
     if binary:
         return (binary,)
-    if importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("sse_starlette"):
-        return ("python", "-m", "llama_cpp.server")
+    if find_spec("llama_cpp") and find_spec("sse_starlette"):
+        return (sys.executable, "-m", "llama_cpp.server")
     return None
 
 
@@ -69,7 +70,7 @@ def _no_vllm(folder: Path) -> str:
 
     if not torch.cuda.is_available():
         return "no GPU"
-    if importlib.util.find_spec("vllm") is None:
+    if find_spec("vllm") is None:
         return "not installed: pip install 'aquilamed[gpu]'"
     return "it reads safetensors" if folder.is_file() else ""
 

@@ -61,7 +61,7 @@ class Engine(Answerer):
         fit_embeddings(self.model, tokenizer)
         if torch.cuda.is_available():
             self.model = self.model.to("cuda")
-        own = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0)) or UNKNOWN_CONTEXT
+        own = own_context(self.model.config)
         wanted = min(own, max_context or own)
         blocks = self._blocks(max_concurrency, wanted)
         super().__init__(tokenizer, min(wanted, blocks * PAGE))
@@ -125,11 +125,8 @@ class Engine(Answerer):
 
     def _blocks(self, concurrency: int, context: int) -> int:
         """How many blocks of keys and values to hold: for all users at full context, or what memory allows."""
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        block = 2 * PAGE * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
-        most = int(_free_memory(self.model.device) * MEMORY_SHARE // block)
+        block = PAGE * cache_bytes(self.model.config, self.model.dtype.itemsize)
+        most = int(free_memory(self.model.device.type) * MEMORY_SHARE // block)
         whole = -(-context // PAGE) + 1
         if most < 2:
             raise Invalid("there is no memory left for the model's keys and values")
@@ -226,10 +223,23 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _free_memory(device: Any) -> int:
-    """Bytes free on a device."""
+def own_context(config: Any) -> int:
+    """How many tokens a model's config says that it was made for."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", 0)) or UNKNOWN_CONTEXT
+
+
+def cache_bytes(config: Any, number: int) -> int:
+    """Bytes of one token's keys and values, given the bytes of a number."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(2 * text.num_hidden_layers * heads * width * number)
+
+
+def free_memory(device: str) -> int:
+    """Bytes free on "cuda" or "cpu"."""
     import torch
 
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

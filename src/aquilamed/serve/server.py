@@ -6,11 +6,10 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from aquilamed.config import Invalid
-from aquilamed.models import find_model
 from aquilamed.serve.answerer import Answerer
-from aquilamed.serve.choice import choose
+from aquilamed.serve.engines import answerer
 from aquilamed.serve.sampling import Sampling
-from aquilamed.serve.target import find, short_name
+from aquilamed.serve.target import short_name
 
 KEY_VARIABLE = "AQUILAMED_API_KEY"
 GRACE = 30  # seconds that running answers get after SIGTERM
@@ -57,7 +56,7 @@ def serve(
     called = name or short_name(target)
     with (
         closing(listen(host, port)) as listener,
-        answerer(target, engine, called, max_concurrency, max_context, say) as model,
+        answerer(target, engine, max_concurrency, max_context, say) as model,
     ):
         warm_up(model)
         front = Front(model, called, Limits(max_concurrency, queue, max_body, timeout), key)
@@ -96,26 +95,6 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Invalid(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return listener
-
-
-def answerer(
-    target: str,
-    engine: str,
-    name: str,
-    max_concurrency: int,
-    max_context: int | None,
-    say: Callable[[str], None],
-) -> Answerer:
-    """The model behind the engine that fits; says which, and why."""
-    from pathlib import Path
-
-    from aquilamed.serve.engine import Engine
-
-    config = find(target)
-    folder = Path(target) if target.endswith(".gguf") else Path(find_model(config.path, config.revision))
-    choice = choose(folder, engine)
-    say(f"Engine: {choice.kind}, {choice.reason}.")
-    return Engine(config, max_concurrency=max_concurrency, max_context=max_context)
 
 
 def warm_up(model: Answerer) -> None:
