@@ -159,12 +159,12 @@ def tokenise_ours(texts: list[str], folder: Path) -> tuple[float, Any]:
     for number, frame in enumerate(frames(texts)):
         parts.append((folder / f"{number}.parquet", folder / f"ids-{number}"))
         frame.write_parquet(parts[-1][0])
-    tokenise_part((parts[-1][0], folder / "warm", encoder))
+    tokenise_part((parts[-1][0], folder / "warm", encoder, 4096))
 
     def run() -> None:
         shards = Shards(folder / "shards", 4096)
         for source, target in parts:
-            tokenise_part((source, target, encoder))
+            tokenise_part((source, target, encoder, 4096))
             shards.add(np.load(target / "ids.npy"), np.load(target / "lengths.npy").tolist())
         shards.flush()
 

@@ -23,11 +23,16 @@ TEXTS = [
 ]
 
 
-def build(folder: Path, seed: int = 0, tied: bool = True) -> Path:
-    """Write the tiny model and its tokenizer; the same every time for a seed. Untied, its answers are more varied."""
+def build(folder: Path, seed: int = 0, tied: bool = True, architecture: str = "llama") -> Path:
+    """Write the tiny model and its tokenizer; the same every time for a seed. Untied, its answers are more varied.
+
+    Architectures: llama, qwen3 (queries and keys are normalised), gemma3 (that, and a window of 16 tokens in every other
+    layer).
+    """
     import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     torch.set_num_threads(1)
     raw = Tokenizer(models.BPE())
@@ -42,18 +47,23 @@ def build(folder: Path, seed: int = 0, tied: bool = True) -> Path:
         tokenizer_object=raw, eos_token="<|im_end|>", bos_token="<|im_start|>", unk_token="<|endoftext|>"
     )
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(fast),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            tie_word_embeddings=tied,
-        )
-    )
+    sizes = {
+        "vocab_size": len(fast),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": tied,
+    }
+    window = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+    config = {
+        "llama": lambda: transformers.LlamaConfig(**sizes),
+        "qwen3": lambda: transformers.Qwen3Config(**sizes, head_dim=8),
+        "gemma3": lambda: transformers.Gemma3TextConfig(**sizes, **window, head_dim=8, query_pre_attn_scalar=8),
+    }[architecture]()
+    model = transformers.AutoModelForCausalLM.from_config(config)
     save_model(model, prepare_tokenizer(fast), folder)
     return folder
 

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
+import families
+
 import tiny_model as tiny
 from aquilamed.config import StageFailed
 from aquilamed.corpus import pack, tokenise
@@ -115,6 +117,25 @@ def test_tokie_is_used_only_where_it_agrees(base: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(tokie, "Tokenizer", Wrong)
     assert choose_encoder(exact_encoder(config, tmp_path), tiny.TEXTS).backend == "tokenizers"
+
+
+def test_every_piece_begins_as_the_tokenizer_begins_a_text(tmp_path: Path) -> None:
+    base = families.saved("llama", tmp_path / "base")
+    tokenizer = load_tokenizer(ModelConfig(path=str(base)))
+    long = tiny.mixed(12).with_columns(text=pl.col("text").repeat_by(pl.int_range(1, 13)).list.join(" "))
+    ctx = tiny.context(tmp_path, base, {"corpus/mix1": tiny.table(tmp_path, "corpus/mix1", long)})
+    metrics = pack.run(ctx, PackConfig(length=40)).metrics
+    assert metrics["split_documents"] > 3
+    found: list[int] = []
+    rows = PackedRows(ctx.out / "train")
+    for row in (rows[i] for i in range(len(rows))):
+        starts = row["position_ids"] == 0
+        assert (row["input_ids"][starts] == tokenizer.bos_token_id).all()
+        assert (row["input_ids"] == tokenizer.bos_token_id).sum() == starts.sum()
+        found += row["input_ids"][~starts].tolist()
+    texts = long.filter(pl.col("split") == "train")["text"]
+    wanted = [i for t in texts for i in [*tokenizer(t, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]]
+    assert sorted(found) == sorted(wanted)
 
 
 def test_nothing_to_pack_fails(base: Path, tmp_path: Path) -> None:

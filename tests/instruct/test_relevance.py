@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import families
 import polars as pl
 import pytest
 import torch
@@ -10,7 +11,7 @@ import tiny_model
 from aquilamed.instruct.relevance import RelevanceConfig, Tokens, relevance, run, turn_tokens
 from aquilamed.instruct.rounds import Round
 from aquilamed.losses import can_pack
-from aquilamed.models import ModelConfig, load_model, load_tokenizer
+from aquilamed.models import ModelConfig, begin_ids, load_model, load_tokenizer
 from aquilamed.records import read_parts
 
 DIALOGUES = [
@@ -46,6 +47,12 @@ def mean_nll(model, history: list[int], turn: Tokens) -> float:
     return -sum(float(logs[p - 1, row[p]]) for p in places) / len(places)
 
 
+def after(tokenizer, turn: Tokens) -> Tokens:
+    """A turn as it goes on from its history: the begin token of a tokenizer that has one stands before the first only."""
+    begin = len(begin_ids(tokenizer))
+    return Tokens(turn.ids[begin:], tuple(place - begin for place in turn.words))
+
+
 def naive(model, tokenizer, dialogue: list[Round]) -> list[float | None]:
     """The equations as they stand."""
     history: list[int] = []
@@ -53,8 +60,10 @@ def naive(model, tokenizer, dialogue: list[Round]) -> list[float | None]:
     for turn in dialogue:
         tokens = turn_tokens(tokenizer, turn)
         scored = history and tokens.words
-        values.append(mean_nll(model, history, tokens) / mean_nll(model, [], tokens) if scored else None)
-        history += tokens.ids
+        values.append(
+            mean_nll(model, history, after(tokenizer, tokens)) / mean_nll(model, [], tokens) if scored else None
+        )
+        history += after(tokenizer, tokens).ids if history else tokens.ids
     return values
 
 
@@ -65,6 +74,14 @@ def assert_equal(found: list[list[float | None]], expected: list[list[float | No
 
 def test_equal_to_the_naive_computation(loaded) -> None:
     model, tokenizer = loaded
+    found = relevance(model, tokenizer, DIALOGUES, max_tokens=512)
+    assert_equal(found, [naive(model, tokenizer, d) for d in DIALOGUES], within=1e-5)
+
+
+def test_a_begin_token_stands_once_in_a_dialogue(tmp_path: Path) -> None:
+    config = ModelConfig(path=str(families.saved("llama", tmp_path)))
+    model, tokenizer = load_model(config), load_tokenizer(config)
+    assert begin_ids(tokenizer)
     found = relevance(model, tokenizer, DIALOGUES, max_tokens=512)
     assert_equal(found, [naive(model, tokenizer, d) for d in DIALOGUES], within=1e-5)
 

@@ -16,9 +16,9 @@ from aquilamed.train.finetune import encode, pack_rows
 from aquilamed.train.pairs import share_prompts
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.build(tmp_path_factory.mktemp("base") / "model")
+@pytest.fixture(scope="module", params=["llama", "qwen3", "gemma3"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.build(tmp_path_factory.mktemp("base") / "model", architecture=request.param)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """Packing a mix into rows of `length` tokens (stages corpus/pack1 and corpus/pack2; paper, section 2: length 4096).
 
 Every document ends with the end token. Documents are never truncated: longer ones are split at token boundaries, and
-best-fit packing fills rows with whole pieces. A shard is three memory-mapped arrays,
+best-fit packing fills rows with whole pieces. Where a tokenizer puts a begin token in front of texts, every piece starts
+with it. A shard is three memory-mapped arrays,
 
     tokens.npy   int32, all documents one after the other
     pieces.npy   int64 (pieces, 2): where a piece starts in tokens, and its length; in row order
@@ -170,7 +171,7 @@ def run(ctx: Context, config: PackConfig) -> Result:
     encoder = choose_encoder(exact_encoder(ctx.recipe.base_model, ctx.work), _sample(source.kept, ctx.seed))
     parts = source.kept_parts()
     folders = [ctx.work / "tokens" / f"{n:05d}" for n in range(len(parts))]
-    jobs = [(p, f, encoder) for p, f in zip(parts, folders, strict=True)]
+    jobs = [(p, f, encoder, config.length) for p, f in zip(parts, folders, strict=True)]
     ctx.engine.run(tokenise_part, jobs, ctx.work / "tokenised", f"{source.stage}: tokenising")
     limits = _limits(source.kept, folders, config, ctx.seed)
     writers: dict[str, Shards] = {}

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aquilamed.engine import Counts
-from aquilamed.models import DOCUMENT_END, ModelConfig, document_end, find_model, load_tokenizer
+from aquilamed.models import DOCUMENT_END, ModelConfig, begin_ids, document_end, find_model, load_tokenizer
 
 Ids = NDArray[np.int32]
 Encode = Callable[[list[str]], tuple[Ids, NDArray[np.int64]]]
@@ -30,12 +30,14 @@ class Encoder:
         file: a tokenizer.json.
         special: the texts of its special tokens.
         end: the id that ends a document.
+        begin: the id that stands in front of a document, for models that know no text without it.
     """
 
     backend: Backend
     file: str
     special: tuple[str, ...]
     end: int
+    begin: int | None = None
 
     def open(self) -> Encode:
         """The function from texts to ids. Raises what the backends raise for a file that they cannot read."""
@@ -52,18 +54,22 @@ def exact_encoder(config: ModelConfig, folder: Path) -> Encoder:
     local = Path(find_model(config.path, config.revision))
     file, settings = local / "tokenizer.json", local / "tokenizer_config.json"
     if file.is_file() and settings.is_file():
-        added = json.loads(file.read_text(encoding="utf-8")).get("added_tokens", [])
+        stated = json.loads(file.read_text(encoding="utf-8"))
+        added = stated.get("added_tokens", [])
+        # What stands around a text is for the model library to say; most tokenizers put nothing there.
+        bare = '"SpecialToken"' not in json.dumps(stated.get("post_processor"))
         ids = {token["content"]: int(token["id"]) for token in added}
         end = json.loads(settings.read_text(encoding="utf-8")).get("eos_token")
         end = DOCUMENT_END if DOCUMENT_END in ids else end["content"] if isinstance(end, dict) else end
-        if end in ids:
+        if end in ids and bare:
             return Encoder("tokenizers", str(file), tuple(ids), ids[end])
     tokenizer = load_tokenizer(config)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "tokenizer.json"
     tokenizer.backend_tokenizer.save(str(file))
     special = [t for t in tokenizer.all_special_tokens if t] + list(tokenizer.get_added_vocab())
-    return Encoder("tokenizers", str(file), tuple(dict.fromkeys(special)), document_end(tokenizer))
+    begin = next(iter(begin_ids(tokenizer)), None)
+    return Encoder("tokenizers", str(file), tuple(dict.fromkeys(special)), document_end(tokenizer), begin)
 
 
 def choose_encoder(exact: Encoder, sample: list[str]) -> Encoder:
@@ -128,15 +134,26 @@ def _opened(encoder: Encoder) -> Encode:
     return encoder.open()
 
 
-def tokenise_part(job: tuple[Path, Path, Encoder]) -> Counts:
+def begun(flat: Ids, lengths: NDArray[np.int64], begin: int, most: int) -> tuple[Ids, NDArray[np.int64]]:
+    """Documents with the begin token in front of every `most - 1` of their ids: where packing splits them, it stands again."""
+    pieces = -(-lengths // (most - 1))
+    starts, first = np.cumsum(lengths) - lengths, np.cumsum(pieces) - pieces
+    places = np.repeat(starts - first * (most - 1), pieces) + np.arange(pieces.sum()) * (most - 1)
+    return np.insert(flat, places, np.int32(begin)), lengths + pieces
+
+
+def tokenise_part(job: tuple[Path, Path, Encoder, int]) -> Counts:
     """Write a part's ids (`ids.npy`, every document with its end token) and its documents' sizes (`lengths.npy`).
 
-    The job: the part, the folder, the encoder.
+    The job: the part, the folder, the encoder, and the most tokens of a piece.
     """
-    source, folder, encoder = job
+    source, folder, encoder, most = job
     texts = pl.read_parquet(source, columns=["text"], glob=False)["text"].to_list()
     flat, lengths = _opened(encoder)(texts)
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ids.npy", np.insert(flat, np.cumsum(lengths), np.int32(encoder.end)))
-    np.save(folder / "lengths.npy", lengths + 1)
-    return {"tokens": len(flat) + len(texts)}
+    flat, lengths = np.insert(flat, np.cumsum(lengths), np.int32(encoder.end)), lengths + 1
+    if encoder.begin is not None:
+        flat, lengths = begun(flat, lengths, encoder.begin, most)
+    np.save(folder / "ids.npy", flat)
+    np.save(folder / "lengths.npy", lengths)
+    return {"tokens": len(flat)}

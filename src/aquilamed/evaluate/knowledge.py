@@ -100,7 +100,7 @@ def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config
             for row in rows:
                 if other := found.get(row["id"]):
                     row["turned"].append(_original(other["prediction"], len(other["options"]), turn))
-    template = chat_template() if config.chat else ""
+    template = chat_template(tokenizer) if config.chat else ""
     hashes = {
         "prompts": digest([s.prompt for s in asked]),
         "answers": digest([s.question.answer for s in asked]),

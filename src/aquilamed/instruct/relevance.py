@@ -21,7 +21,7 @@ from aquilamed.config import Config
 from aquilamed.engine import no_reason
 from aquilamed.instruct.rounds import Round, rounds, score_parts, spread
 from aquilamed.losses import token_losses
-from aquilamed.models import TURN_END, TURN_START, ModelConfig, load_model, load_tokenizer
+from aquilamed.models import TURN_END, TURN_START, ModelConfig, begin_ids, load_model, load_tokenizer
 from aquilamed.progress import Progress
 from aquilamed.stage import Context, Result
 
@@ -62,16 +62,17 @@ def relevance(
 ) -> list[list[float | None]]:
     """CR of every turn of every dialogue; None for first turns, turns behind `max_tokens` and turns in which nothing is said."""
     turns = [[turn_tokens(tokenizer, r) for r in d] for d in dialogues]
+    begin = len(begin_ids(tokenizer))  # every turn alone has it, a dialogue once
     wholes: list[list[int]] = []
     places: list[list[int]] = []
     scored: list[list[Tokens]] = []
     for dialogue in turns:
         whole, words, fits = list(dialogue[0].ids), list[int](), list[Tokens]()
         for turn in dialogue[1:]:
-            if len(whole) + len(turn.ids) > max_tokens:
+            if len(whole) + len(turn.ids) - begin > max_tokens:
                 break
-            words += (len(whole) + place for place in turn.words)
-            whole += turn.ids
+            words += (len(whole) + place - begin for place in turn.words)
+            whole += turn.ids[begin:]
             fits.append(turn)
         wholes.append(whole)
         places.append(words)

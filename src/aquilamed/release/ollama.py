@@ -10,7 +10,8 @@ from aquilamed.config import Invalid
 from aquilamed.models import TURN_END, chat_template, stop_ids
 from aquilamed.release.weights import json_file
 
-# Renders what chat_template.jinja renders with add_generation_prompt (tests/release/test_export.py compares).
+# Renders what chat_template.jinja renders with add_generation_prompt (tests/release/test_export.py compares). A begin token
+# is put there by Ollama itself, as the GGUF file tells it to.
 TEMPLATE = """\
 {{ range .Messages }}<|im_start|>{{ .Role }}
 {{ .Content }}<|im_end|>
@@ -27,7 +28,7 @@ def modelfile(folder: Path, gguf: str, licenses: str, system: str | None) -> str
     from transformers import AutoTokenizer
 
     own = AutoTokenizer.from_pretrained(folder)
-    if own.chat_template != chat_template():
+    if own.chat_template != chat_template(own):
         raise Invalid(
             f"{folder.name}: its chat template is not the one of our trainings, and it cannot be turned into Ollama's "
             "language without a reader of both; export gguf and write TEMPLATE yourself"
