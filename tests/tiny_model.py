@@ -6,7 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from aquilamed.annotate import AnnotatorConfig
 from aquilamed.engine.local import LocalEngine
+from aquilamed.evaluate.backends import InferenceConfig
 from aquilamed.models import ModelConfig, prepare_tokenizer, save_model
 from aquilamed.progress import Progress
 from aquilamed.records import write_parts
@@ -73,7 +75,10 @@ def context(root: Path, base: Path, inputs: dict[str, Artifact], name: str = "ou
     progress = Progress(quiet=True)
     out = root / name
     (out / ".work").mkdir(parents=True, exist_ok=True)
-    recipe: Any = SimpleNamespace(base_model=ModelConfig(path=str(base)))
+    evaluate = SimpleNamespace(benchmarks=[], judges=[], endpoints=[], inference=InferenceConfig())
+    recipe: Any = SimpleNamespace(
+        base_model=ModelConfig(path=str(base)), annotator=AnnotatorConfig(), evaluate=evaluate
+    )
     return Context(out, out / ".work", inputs, LocalEngine(progress, workers=1), progress, 42, root, recipe)
 
 

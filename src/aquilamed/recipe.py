@@ -23,7 +23,10 @@ from aquilamed.corpus.pii import PiiConfig
 from aquilamed.corpus.quality import QualityConfig, QualityLabelsConfig
 from aquilamed.corpus.rules import RulesConfig
 from aquilamed.corpus.toxicity import ToxicityConfig
+from aquilamed.evaluate.backends import InferenceConfig
 from aquilamed.evaluate.contamination import ContaminationConfig
+from aquilamed.evaluate.contestants import check_names
+from aquilamed.evaluate.endpoint import EndpointConfig
 from aquilamed.evaluate.knowledge import KnowledgeConfig
 from aquilamed.evaluate.multiturn import MultiturnConfig
 from aquilamed.evaluate.pairwise import PairwiseConfig
@@ -145,6 +148,10 @@ class Evaluate(Config):
     """The benchmarks, multiple choice and dialogue; the corpus, SFT and preference sets are decontaminated against all."""
     judges: list[AnnotatorConfig] = []
     """Judges beside the recipe's annotator, for pairwise and multiturn: with some, what most of them say counts."""
+    endpoints: list[EndpointConfig] = []
+    """Models behind OpenAI-compatible endpoints, evaluated where `models` or `against` name them."""
+    inference: InferenceConfig = InferenceConfig()
+    """What runs the recipe's own models: transformers or vLLM."""
     contamination: ContaminationConfig | None = ContaminationConfig()
     """Questions that the training sets still hold, told apart in the scores; null skips it."""
     knowledge: KnowledgeConfig | None = KnowledgeConfig()
@@ -155,6 +162,16 @@ class Evaluate(Config):
     """Multi-turn dialogues, every round judged on four aspects; null skips it."""
     safety: SafetyProbeConfig | None = SafetyProbeConfig()
     """Red flags, dangerous doses and harmless questions; null skips it."""
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        sections = {"knowledge": self.knowledge, "pairwise": self.pairwise, "multiturn": self.multiturn}
+        on = {k: section for k, section in (sections | {"safety": self.safety}).items() if section is not None}
+        wanted = {f"{k}.models": section.models for k, section in on.items()}
+        if self.pairwise is not None:
+            wanted["pairwise.against"] = [n for n in self.pairwise.against if n != "reference"]
+        check_names(wanted, self.endpoints)
+        return self
 
 
 class Recipe(Config):
@@ -200,6 +217,11 @@ class Recipe(Config):
             raise ValueError(
                 f"evaluate.judges: {', '.join(sorted(again))} judges twice; its agreement with itself says nothing"
             )
+        for endpoint in self.evaluate.endpoints:
+            if self.annotator.budget is not None and endpoint.price is None:
+                raise ValueError(
+                    f"evaluate.endpoints: annotator.budget needs a price of {endpoint.model!r} in the endpoint's prices"
+                )
         for config in self.evaluate.judges:
             if config.budget is not None:
                 raise ValueError("evaluate.judges: the budget is annotator.budget, for all judges together")

@@ -132,6 +132,7 @@ class Stage:
         inputs: stages whose artefacts it needs; when one is off, so is this stage.
         optional: stages whose artefacts it reads when the recipe has them on.
         any_of: it needs one of these at least.
+        without: whether a recipe lets it go without any of those.
         flow: the inputs whose kept records must all come out again, kept or dropped (law 1). () for stages that
             read files, draw samples or train; those that write records then report `records_in` themselves.
         records: whether it writes kept/ and dropped/.
@@ -144,6 +145,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
+    without: Callable[["Recipe"], bool] = lambda recipe: False
     flow: tuple[str, ...] = ()
     records: bool = True
     uses: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ def _benchmarked(name: str, run: Any, source: str) -> Stage:
 
 
 MODELS = ("pretrain/stage1", "pretrain/stage2", "finetune", "align")
+CONTESTANTS = ("evaluate.endpoints", "evaluate.inference")
 PREFERENCES = ("prefer/subjective", "prefer/objective", "sources/preferences")
 
 STAGES: tuple[Stage, ...] = (
@@ -158,7 +159,7 @@ STAGES: tuple[Stage, ...] = (
         knowledge.run,
         optional=(*MODELS, "evaluate/contamination"),
         records=False,
-        uses=("base_model", "evaluate.benchmarks"),
+        uses=("base_model", "evaluate.benchmarks", *CONTESTANTS),
         files=_benchmark_paths,
     ),
     Stage(
@@ -166,7 +167,7 @@ STAGES: tuple[Stage, ...] = (
         pairwise.run,
         optional=MODELS,
         records=False,
-        uses=("base_model", "evaluate.benchmarks", "annotator", "evaluate.judges"),
+        uses=("base_model", "evaluate.benchmarks", "annotator", "evaluate.judges", *CONTESTANTS),
         files=_benchmark_paths,
     ),
     Stage(
@@ -174,7 +175,7 @@ STAGES: tuple[Stage, ...] = (
         multiturn.run,
         optional=MODELS,
         records=False,
-        uses=("base_model", "evaluate.benchmarks", "annotator", "evaluate.judges"),
+        uses=("base_model", "evaluate.benchmarks", "annotator", "evaluate.judges", *CONTESTANTS),
         files=_benchmark_paths,
     ),
     Stage(
@@ -182,8 +183,9 @@ STAGES: tuple[Stage, ...] = (
         safety_probe.run,
         optional=MODELS,
         any_of=MODELS,
+        without=lambda r: bool(r.evaluate.endpoints),
         records=False,
-        uses=("base_model", "annotator"),
+        uses=("base_model", "annotator", *CONTESTANTS),
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
@@ -204,7 +206,8 @@ def stage_config(recipe: Recipe, name: str) -> Config | None:
 def enabled(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """The stages that the recipe asks for, in order, each with its inputs.
 
-    A stage is on when its section is not null, all inputs it needs are on, and one of its `any_of`.
+    A stage is on when its section is not null, all inputs it needs are on, and one of its `any_of`
+    (or the recipe is one that goes `without`).
     """
     on: dict[str, tuple[str, ...]] = {}
     for stage in STAGES:
@@ -214,7 +217,7 @@ def enabled(recipe: Recipe) -> dict[str, tuple[str, ...]]:
             raise Invalid(f"{stage.name.replace('/', '.')}: a sample:// path needs a `sample:` section in the recipe")
         if stage_config(recipe, stage.name) is None or not all(name in on for name in needed):
             continue
-        if stage.any_of and not any(name in on for name in stage.any_of):
+        if stage.any_of and not any(name in on for name in stage.any_of) and not stage.without(recipe):
             continue
         on[stage.name] = (*needed, *(name for name in stage.optional if name in on))
     if not on:

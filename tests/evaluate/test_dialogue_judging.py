@@ -172,12 +172,12 @@ def test_the_papers_numbers_stand_beside_ours() -> None:
 
 def test_answers_of_models_are_kept(tmp_path: Path) -> None:
     import tiny_model
-    from aquilamed.evaluate.contestants import Answers
+    from aquilamed.evaluate.contestants import Answers, Contestant
     from aquilamed.models import ModelConfig
 
     ctx = tiny_model.context(tmp_path, tiny_model.build(tmp_path / "base"), {})
-    model = ModelConfig(path=str(tmp_path / "base"))
+    model = Contestant("base", ModelConfig(path=str(tmp_path / "base")), "")
     asked: list[list[Message]] = [[{"role": "user", "content": t}] for t in ("fever", "心脏")]
-    first = Answers(ctx, "base", model, max_new_tokens=4, batch_size=2).get(asked, "t")
-    again = Answers(ctx, "base", ModelConfig(path="gone"), max_new_tokens=4, batch_size=2)
+    first = Answers(ctx, model, max_new_tokens=4, batch_size=2).get(asked, "t")
+    again = Answers(ctx, Contestant("base", ModelConfig(path="gone"), ""), max_new_tokens=4, batch_size=2)
     assert again.get(asked[::-1], "t") == first[::-1]

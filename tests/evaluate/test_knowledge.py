@@ -38,7 +38,7 @@ def stage(tmp_path: Path, rows: list[dict], name: str = "out") -> SimpleNamespac
         tiny_model.build(base)
     ctx = tiny_model.context(tmp_path, base, {}, name)
     benchmark = BenchmarkConfig(task="exam", path="exam.jsonl")
-    ctx.recipe.evaluate = SimpleNamespace(benchmarks=[benchmark])
+    ctx.recipe.evaluate.benchmarks = [benchmark]
     ctx.recipe.data_folder = lambda: tmp_path
     return ctx
 

@@ -1,11 +1,9 @@
 """A panel of judges: majorities, agreement, self-preference, and both stages with a rule-based judge and two served ones."""
 
-import dataclasses
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -96,13 +94,9 @@ def context(tmp_path: Path, servers: list[Server]) -> Any:
     common: dict[str, Any] = {"kind": "openai", "api_key_env": "TEST_JUDGE_KEY", "backoff": 0}
     judges = [AnnotatorConfig(model=f"judge-{n}", base_url=s.url, **common) for n, s in enumerate(servers)]
     benchmarks = [BenchmarkConfig(task=f"dialogues_{k}", path=f"{k}.jsonl") for k in ("single", "multi")]
-    recipe = SimpleNamespace(
-        base_model=ctx.recipe.base_model,
-        annotator=AnnotatorConfig(),
-        evaluate=SimpleNamespace(benchmarks=benchmarks, judges=judges),
-        data_folder=lambda: tmp_path,
-    )
-    return dataclasses.replace(ctx, recipe=recipe)  # type: ignore[arg-type]
+    ctx.recipe.evaluate.benchmarks, ctx.recipe.evaluate.judges = benchmarks, judges
+    ctx.recipe.data_folder = lambda: tmp_path  # type: ignore[method-assign]
+    return ctx
 
 
 def test_pairs_are_judged_by_all_and_decided_by_most(tmp_path: Path, servers: list[Server]) -> None:

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 import tiny_model
-from aquilamed.annotate import AnnotatorConfig, CallError, SafeAnswer
-from aquilamed.evaluate import contestants, safety
+from aquilamed.annotate import CallError, SafeAnswer
+from aquilamed.evaluate import backends, safety
+from aquilamed.evaluate.kept import Kept
 from aquilamed.evaluate.probe import KINDS, LANGUAGES, cases
 from aquilamed.evaluate.safety import EXPECTED, SafetyProbeConfig, score, summarise
 from aquilamed.evaluate.triage import rule
-from aquilamed.records import digest, write_json
+from aquilamed.records import digest
 from aquilamed.report.probe_sections import probe, probe_text
 
 SMALL = SafetyProbeConfig(models=["base"], limit=2, max_new_tokens=8)
@@ -111,19 +112,19 @@ def test_undecided_is_counted_and_never_a_pass() -> None:
 
 def test_end_to_end_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = tiny_model.context(tmp_path, tiny_model.build(tmp_path / "base"), {})
-    ctx.recipe.annotator = AnnotatorConfig()
     # As after a crash: twelve answers are there, and only the other four are generated.
     asked = cases(LANGUAGES, 2, ctx.seed)
     messages = [[{"role": "user", "content": c.text}] for c in asked]
-    write_json(ctx.work / "answers" / "base.json", {digest(m): "Call 911 now. 很难说。" for m in messages[:12]})
+    kept = Kept(ctx.work / "answers" / "base.jsonl")
+    kept.add({digest(m): "Call 911 now. 很难说。" for m in messages[:12]})
     generated: list[int] = []
-    real = contestants.generate
+    real = backends.generate
 
     def counted(*args: Any, **more: Any) -> list[str]:
         generated.append(len(args[2]))
         return real(*args, **more)
 
-    monkeypatch.setattr(contestants, "generate", counted)
+    monkeypatch.setattr(backends, "generate", counted)
     result = safety.run(ctx, SMALL)
     assert sum(generated) == 4
     rows = pl.read_parquet(ctx.out / "answers" / "part-00000.parquet")

@@ -28,29 +28,15 @@ class Price(Config):
     """The share of the price that a batch saves."""
 
 
-class AnnotatorConfig(Config):
-    """Who judges: rules ("offline"), an OpenAI-compatible service ("openai") or a local model ("local")."""
+class ServiceConfig(Config):
+    """An OpenAI-compatible service and how patiently it is called."""
 
-    kind: Literal["offline", "openai", "local"] = "offline"
-    """Which annotator: two rule-based raters, a service that speaks /v1/chat/completions, or a transformers model."""
     model: str = ""
     """The service's model name, or the local model's path or hub name; unused offline."""
     base_url: str = "https://api.openai.com/v1"
     """Where the service listens; another address with the same model finds the same stored answers."""
-    mode: Literal["chat", "batch"] = "chat"
-    """How a service is asked: call by call, or by its Batch API (slower, usually at half the price; same stored answers)."""
     api_key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; the key itself is never written anywhere."""
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    """Sampling temperature of the service; above 0, so that the paper's two rounds can differ."""
-    max_tokens: int = Field(default=1024, ge=1)
-    """Most tokens of one answer."""
-    max_chars: int = Field(default=8000, ge=200)
-    """Longest judged text in characters; of a longer one the first two thirds and the last third of that are shown."""
-    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How the service is asked for JSON; the answer is validated in every case."""
-    repair: bool = True
-    """Whether an answer that does not fit its schema is asked for once more."""
     concurrency: int = Field(default=8, ge=1)
     """Calls in flight at a time."""
     timeout: float = Field(default=120.0, gt=0)
@@ -61,12 +47,47 @@ class AnnotatorConfig(Config):
     """Seconds before the first of those retries; doubled for each further one, with jitter, at most a minute."""
     give_up_after: int = Field(default=50, ge=1)
     """Items in a row that may fail after all retries before the stage stops, because the service is down."""
+    prices: dict[str, Price] = {}
+    """Prices by model name; a model that is not named here has no known cost."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset(
+        {"base_url", "api_key_env", "concurrency", "timeout", "retries", "backoff", "give_up_after", "prices"}
+    )
+
+    @property
+    def price(self) -> Price | None:
+        """The model's row of `prices`."""
+        return self.prices.get(self.model)
+
+    def cost(self, tokens_in: float, tokens_out: float, batch: bool = False) -> float | None:
+        """What so many tokens cost; None for a model without a price."""
+        if self.price is None:
+            return None
+        full = (tokens_in * self.price.input + tokens_out * self.price.output) / 1e6
+        return full * (1 - self.price.batch_discount) if batch else full
+
+
+class AnnotatorConfig(ServiceConfig):
+    """Who judges: rules ("offline"), an OpenAI-compatible service ("openai") or a local model ("local")."""
+
+    kind: Literal["offline", "openai", "local"] = "offline"
+    """Which annotator: two rule-based raters, a service that speaks /v1/chat/completions, or a transformers model."""
+    mode: Literal["chat", "batch"] = "chat"
+    """How a service is asked: call by call, or by its Batch API (slower, usually at half the price; same stored answers)."""
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    """Sampling temperature of the service; above 0, so that the paper's two rounds can differ."""
+    max_tokens: int = Field(default=1024, ge=1)
+    """Most tokens of one answer."""
+    max_chars: int = Field(default=8000, ge=200)
+    """Longest judged text in characters; of a longer one the first two thirds and the last third of that are shown."""
+    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How the service is asked for JSON; the answer is validated in every case."""
+    repair: bool = True
+    """Whether an answer that does not fit its schema is asked for once more."""
     batch_requests: int = Field(default=50_000, ge=1, le=50_000)
     """Most requests of one batch; lower it where a service limits the tokens that may wait."""
     poll: float = Field(default=30.0, gt=0)
     """Seconds between two looks at a running batch."""
-    prices: dict[str, Price] = {}
-    """Prices by model name; a model that is not named here has no known cost."""
     currency: str = "USD"
     """The prices' and the budget's currency, for display."""
     budget: float | None = Field(default=None, gt=0)
@@ -74,24 +95,14 @@ class AnnotatorConfig(Config):
     batch_size: int = Field(default=8, ge=1)
     """Items that a local model judges at a time."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset(
-        {
-            "base_url",
-            "mode",
-            "api_key_env",
-            "concurrency",
-            "timeout",
-            "retries",
-            "backoff",
-            "give_up_after",
-            "batch_requests",
-            "poll",
-            "prices",
-            "currency",
-            "budget",
-            "batch_size",
-        }
-    )
+    volatile: ClassVar[frozenset[str]] = ServiceConfig.volatile | {
+        "mode",
+        "batch_requests",
+        "poll",
+        "currency",
+        "budget",
+        "batch_size",
+    }
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -108,18 +119,6 @@ class AnnotatorConfig(Config):
                 f"annotator.budget needs a price of {self.model!r} in annotator.prices, or it is never reached"
             )
         return self
-
-    @property
-    def price(self) -> Price | None:
-        """The model's row of `prices`."""
-        return self.prices.get(self.model)
-
-    def cost(self, tokens_in: float, tokens_out: float, batch: bool) -> float | None:
-        """What so many tokens cost; None for a model without a price."""
-        if self.price is None:
-            return None
-        full = (tokens_in * self.price.input + tokens_out * self.price.output) / 1e6
-        return full * (1 - self.price.batch_discount) if batch else full
 
     def identity(self) -> dict[str, Any]:
         """The values that decide the answers; a rubric's or a term list's text is one of them."""

@@ -1,27 +1,23 @@
 """One call to an OpenAI-compatible service: its retries, its time-outs, its usage, and its failures as `CallError`."""
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from aquilamed.annotate.contract import AnnotatorConfig, CallError
+from aquilamed.annotate.contract import CallError, ServiceConfig
 from aquilamed.annotate.store import Usage
+from aquilamed.config import Invalid
+from aquilamed.records import Message
 
 RETRIED = {408, 409, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 60.0
 R = TypeVar("R")
-
-
-class Message(TypedDict):
-    """A chat message."""
-
-    role: Literal["user", "assistant"]
-    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +32,11 @@ class Reply:
 class Service:
     """The service of a config. A context manager: connections belong to one event loop."""
 
-    def __init__(self, config: AnnotatorConfig, key: str) -> None:
-        self.config = config
+    def __init__(
+        self, config: ServiceConfig, key: str, max_tokens: int, temperature: float, cut_is_error: bool = True
+    ) -> None:
+        self.config, self.max_tokens, self.temperature = config, max_tokens, temperature
+        self.cut_is_error = cut_is_error
         self._key = key
         self._client: Any = None
         self._jitter = random.Random()  # unseeded: it decides waiting times, never results
@@ -56,9 +55,11 @@ class Service:
     ) -> None:
         await self._client.close()
 
-    async def ask(self, messages: list[Message], schema: type[BaseModel]) -> Reply | CallError:
+    async def ask(
+        self, messages: Sequence[Message], schema: type[BaseModel] | None = None, form: str = "none"
+    ) -> Reply | CallError:
         """Send a dialogue. `CallError` when the last attempt fails too."""
-        request = self.request(messages, schema)
+        request = self.request(messages, schema, form)
         completion = await self.call(lambda client: client.chat.completions.create(**request))
         return completion if isinstance(completion, CallError) else self.reply(completion, most_in(messages))
 
@@ -97,20 +98,25 @@ class Service:
         except (openai.OpenAIError, ValueError) as error:
             return CallError("bad_json", self._safe(f"the service's response is not valid ({error})")), 0.0
 
-    def request(self, messages: list[Message], schema: type[BaseModel]) -> dict[str, Any]:
-        """The body of a call."""
-        config = self.config
+    def request(
+        self, messages: Sequence[Message], schema: type[BaseModel] | None = None, form: str = "none"
+    ) -> dict[str, Any]:
+        """The body of a call.
+
+        Args:
+            form: how JSON of the schema is asked for: "json_schema", "json_object", or "none".
+        """
         request: dict[str, Any] = {
-            "model": config.model,
-            "messages": messages,
-            "temperature": config.temperature,
-            "max_tokens": config.max_tokens,
+            "model": self.config.model,
+            "messages": list(messages),
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
         }
-        if config.response_format == "json_object":
+        if schema is not None and form == "json_object":
             request["response_format"] = {"type": "json_object"}
-        elif config.response_format == "json_schema":
-            form = {"name": schema.__name__, "strict": True, "schema": strict_schema(schema)}
-            request["response_format"] = {"type": "json_schema", "json_schema": form}
+        elif schema is not None and form == "json_schema":
+            described = {"name": schema.__name__, "strict": True, "schema": strict_schema(schema)}
+            request["response_format"] = {"type": "json_schema", "json_schema": described}
         return request
 
     def reply(self, completion: Any, most_in: int, batch: bool = False) -> Reply:
@@ -122,7 +128,7 @@ class Service:
         choices = getattr(completion, "choices", None) or []
         message = choices[0].message if choices else None
         content = str(getattr(message, "content", None) or "")
-        usage = self._usage(getattr(completion, "usage", None), most_in, content, batch)
+        usage = self.usage(getattr(completion, "usage", None), most_in, content, batch)
         refusal = getattr(message, "refusal", None)
         reason = choices[0].finish_reason if choices else None
         if message is None:
@@ -130,12 +136,13 @@ class Service:
         if refusal or reason == "content_filter":
             detail = self._safe(f"the model refused: {refusal or reason}")
             return Reply(detail, usage, CallError("refused", detail))
-        if reason == "length":
-            detail = f"the answer was cut at max_tokens = {self.config.max_tokens}"
+        if reason == "length" and self.cut_is_error:
+            detail = f"the answer was cut at max_tokens = {self.max_tokens}"
             return Reply(detail, usage, CallError("truncated", detail))
         return Reply(content, usage)
 
-    def _usage(self, reported: Any, most_in: int, content: str, batch: bool) -> Usage:
+    def usage(self, reported: Any, most_in: int, content: str, batch: bool = False) -> Usage:
+        """What a response says it took, else the most it can have taken."""
         tokens_in, tokens_out = getattr(reported, "prompt_tokens", None), getattr(reported, "completion_tokens", None)
         if isinstance(tokens_in, int) and isinstance(tokens_out, int):
             return Usage(tokens_in, tokens_out, False, self.config.cost(tokens_in, tokens_out, batch) or 0.0)
@@ -145,6 +152,17 @@ class Service:
 
     def _safe(self, text: str) -> str:
         return text.replace(self._key, "***")[:300]
+
+
+def key_of(config: ServiceConfig, section: str) -> str:
+    """The service's key. Raises `Invalid` when its environment variable is not set."""
+    key = os.environ.get(config.api_key_env, "")
+    if not key:
+        raise Invalid(
+            f"{section}.api_key_env: the environment variable {config.api_key_env} is not set; "
+            "set it to the service's key (any text for a server without keys)"
+        )
+    return key
 
 
 def most_in(messages: Sequence[Message]) -> int:

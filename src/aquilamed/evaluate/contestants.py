@@ -1,15 +1,21 @@
-"""Which models of a workspace are evaluated, and their answers, kept so that a crash never generates one twice."""
+"""Which models are evaluated, and their answers, kept so that a crash never generates or pays for one twice."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from aquilamed.models import ModelConfig, generate, load_model, load_tokenizer
-from aquilamed.records import Message, digest, write_json
+from aquilamed.annotate.contract import CallError
+from aquilamed.config import Invalid
+from aquilamed.evaluate.backends import Backend, open_backend
+from aquilamed.evaluate.endpoint import Endpoint, EndpointConfig
+from aquilamed.evaluate.kept import Kept
+from aquilamed.hub import CHECKSUMS
+from aquilamed.models import TURN_START, ModelConfig, find_model
+from aquilamed.records import Message, digest
 from aquilamed.stage import Context
+from aquilamed.workspace import HashCache
 
-ModelName = Literal["base", "pretrain", "finetune", "align"]
 STAGE_OF: dict[str, tuple[str, ...]] = {
     "base": (),
     "pretrain": ("pretrain/stage2", "pretrain/stage1"),
@@ -18,52 +24,118 @@ STAGE_OF: dict[str, tuple[str, ...]] = {
 }
 
 
-def contestants(ctx: Context, names: Sequence[str]) -> dict[str, tuple[ModelConfig, str]]:
-    """Name → (model, fingerprint) for those of `names` that this run has; the newest stage counts for "pretrain"."""
-    found: dict[str, tuple[ModelConfig, str]] = {}
+@dataclass(frozen=True)
+class Contestant:
+    """A model under evaluation."""
+
+    name: str
+    model: ModelConfig | EndpointConfig
+    fingerprint: str
+    """Changes with the weights; an endpoint's with what is asked of it."""
+
+
+def contestants(ctx: Context, names: Sequence[str]) -> dict[str, Contestant]:
+    """Those of `names` that this run has, by name: its own models, the newest stage for "pretrain", and endpoints."""
+    found: dict[str, Contestant] = {}
+    endpoints = {e.name: e for e in ctx.recipe.evaluate.endpoints}
     for name in names:
         if name == "base":
-            found[name] = (ctx.recipe.base_model, f"base:{ctx.recipe.base_model.path}")
-        for stage in STAGE_OF[name]:
+            found[name] = Contestant(name, ctx.recipe.base_model, _base_fingerprint(ctx))
+        elif name in endpoints:
+            found[name] = Contestant(name, endpoints[name], endpoints[name].fingerprint)
+        for stage in STAGE_OF.get(name, ()):
             if stage in ctx.inputs and name not in found:
                 artifact = ctx.inputs[stage]
-                base = ctx.recipe.base_model
-                model = ModelConfig(path=str(artifact.path / "model"), dtype=base.dtype)
-                found[name] = (model, str(artifact.manifest["fingerprint"]))
+                model = ModelConfig(path=str(artifact.path / "model"), dtype=ctx.recipe.base_model.dtype)
+                found[name] = Contestant(name, model, str(artifact.manifest["fingerprint"]))
     return found
 
 
+def check_names(wanted: Mapping[str, Sequence[str]], endpoints: Sequence[EndpointConfig]) -> None:
+    """Raise `ValueError` for a name that is no model's, or for an endpoint's that is taken.
+
+    Args:
+        wanted: the recipe's key → the names there.
+    """
+    names = [e.name for e in endpoints]
+    for name in names:
+        if names.count(name) > 1 or name in (*STAGE_OF, "reference"):
+            raise ValueError(f"evaluate.endpoints: the name {name!r} is taken; give each endpoint one of its own")
+    known = (*STAGE_OF, *names)
+    for key, given in wanted.items():
+        if unknown := [n for n in given if n not in known]:
+            raise ValueError(f"evaluate.{key}: {', '.join(unknown)} is no model; known: {', '.join(known)}")
+
+
+def _base_fingerprint(ctx: Context) -> str:
+    """A hash of the base model's weights, config and tokenizer."""
+    base = ctx.recipe.base_model
+    cache = HashCache(ctx.root / "inputs.json")
+    files = sorted(Path(find_model(base.path, base.revision)).iterdir())
+    chosen = [f for f in files if f.suffix in (".safetensors", ".json") and f.name != CHECKSUMS]
+    return f"base:{digest({f.name: cache.get(f, True) for f in chosen})[:16]}"
+
+
+def require_turns(config: ModelConfig, advice: str) -> None:
+    """Raise `Invalid` for a model whose tokenizer has no turns (ours or its own chat template): it would answer noise."""
+    folder = Path(find_model(config.path, config.revision))
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
+    if not any(TURN_START in (folder / n).read_text("utf-8") for n in names if (folder / n).is_file()):
+        raise Invalid(
+            f"model {config.path!r} has no chat template that we could use: its tokenizer does not know {TURN_START}, so it "
+            f"never saw a turn; {advice}"
+        )
+
+
 class Answers:
-    """A model's greedy answers, loaded on first need and kept in `ctx.work/answers/<name>.json`."""
+    """A model's answers: a local one's are kept in `ctx.work/answers/<name>.jsonl`, an endpoint's in the call store."""
 
-    def __init__(self, ctx: Context, name: str, model: ModelConfig, *, max_new_tokens: int, batch_size: int) -> None:
-        self.ctx, self.name, self.model = ctx, name, model
+    def __init__(self, ctx: Context, contestant: Contestant, *, max_new_tokens: int, batch_size: int) -> None:
+        self.ctx, self.contestant = ctx, contestant
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
-        self.path: Path = ctx.work / "answers" / f"{name}.json"
-        self.known: dict[str, str] = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
-        self.loaded: tuple[Any, Any] | None = None
+        self._backend: Backend | None = None
 
-    def get(self, conversations: Sequence[list[Message]], label: str) -> list[str]:
+    def get(self, conversations: Sequence[list[Message]], label: str) -> list[str | CallError]:
         """Answers to conversations that end with a user's turn, in their order."""
+        if isinstance(self.contestant.model, EndpointConfig):
+            return self._open().answers(conversations, self.max_new_tokens, label)
+        kept = Kept(self.ctx.work / "answers" / f"{self.contestant.name}.jsonl")
         keys = [digest(c) for c in conversations]
-        missing = {k: c for k, c in zip(keys, conversations, strict=True) if k not in self.known}
+        missing = {k: c for k, c in zip(keys, conversations, strict=True) if k not in kept.values}
         if missing:
-            if self.loaded is None:
-                self.loaded = load_model(self.model), load_tokenizer(self.model)
             entries = list(missing.items())
-            with self.ctx.progress.track(f"{label}: {self.name} answers", total=len(entries), unit="answer") as bar:
+            title = f"{label}: {self.contestant.name} answers"
+            with self.ctx.progress.track(title, total=len(entries), unit="answer") as bar:
                 for start in range(0, len(entries), self.batch_size):
                     batch = entries[start : start + self.batch_size]
-                    texts = generate(
-                        *self.loaded,
-                        [conversation for _, conversation in batch],
-                        max_new_tokens=self.max_new_tokens,
-                        batch_size=self.batch_size,
-                    )
-                    self.known |= {k: t for (k, _), t in zip(batch, texts, strict=True)}
-                    write_json(self.path, self.known)
+                    said = self._open().answers([conversation for _, conversation in batch], self.max_new_tokens)
+                    kept.add({key: _as_json(answer) for (key, _), answer in zip(batch, said, strict=True)})
                     bar.advance(len(batch))
-        return [self.known[k] for k in keys]
+        return [_from_json(kept.values[key]) for key in keys]
+
+    def statistics(self) -> dict[str, Any] | None:
+        """What an endpoint was asked and cost (`Endpoint.statistics`); None for a local model."""
+        return self._backend.statistics() if isinstance(self._backend, Endpoint) else None
+
+    def _open(self) -> Backend:
+        if self._backend is None and isinstance(self.contestant.model, ModelConfig):
+            require_turns(self.contestant.model, f"leave {self.contestant.name} out of this evaluation's models")
+        self._backend = self._backend or open_backend(self.ctx, self.contestant.model, self.batch_size)
+        return self._backend
+
+
+def asked_endpoints(writers: Mapping[str, Answers]) -> dict[str, Any]:
+    """What goes into a stage's metrics: {"endpoints": name → `Endpoint.statistics`}, where endpoints were asked."""
+    told = {name: found for name, writer in writers.items() if (found := writer.statistics())}
+    return {"endpoints": told} if told else {}
+
+
+def _as_json(answer: str | CallError) -> Any:
+    return {"kind": answer.kind, "detail": answer.detail} if isinstance(answer, CallError) else answer
+
+
+def _from_json(value: Any) -> str | CallError:
+    return CallError(**value) if isinstance(value, dict) else str(value)
 
 
 def dialogue_text(messages: Sequence[Message]) -> str:

@@ -6,7 +6,6 @@ and are right only when exactly the right set is named.
 """
 
 import json
-import time
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -15,14 +14,18 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field
 
-from aquilamed.config import Config, Invalid
+from aquilamed.annotate.contract import CallError
+from aquilamed.config import Config
 from aquilamed.evaluate import harness
+from aquilamed.evaluate.backends import Backend, open_backend
 from aquilamed.evaluate.choices import parse_letters
-from aquilamed.evaluate.contestants import ModelName, contestants
+from aquilamed.evaluate.contestants import Contestant, contestants, require_turns
+from aquilamed.evaluate.endpoint import Endpoint
+from aquilamed.evaluate.kept import Kept
 from aquilamed.evaluate.prompts import Sheet, sheets, unturned
 from aquilamed.evaluate.statistics import interval, paired, stderr
 from aquilamed.evaluate.tasks import TASKS, BenchmarkConfig, Questions, read_questions
-from aquilamed.models import chat_template, load_model, load_tokenizer, prompt_ids
+from aquilamed.models import ModelConfig
 from aquilamed.records import digest, write_json, write_part
 from aquilamed.stage import Context, Result
 
@@ -36,12 +39,13 @@ class KnowledgeConfig(Config):
     """Few-shot examples before every question (the paper's base models: 3)."""
     limit: int | None = Field(default=None, ge=1)
     """Score at most so many questions per benchmark, chosen by seeded hash; null scores all."""
-    models: list[ModelName] = ["base", "pretrain", "finetune", "align"]
-    """Which models to score; those that the recipe does not make are left out."""
+    models: list[str] = ["base", "pretrain", "finetune", "align"]
+    """Which models to score: these, as far as the recipe makes them, and names of `evaluate.endpoints`."""
     mode: Literal["loglikelihood", "generate"] = "loglikelihood"
     """The likeliest letter, or letters read out of a generated answer."""
     chat: bool = False
-    """Put the prompt into the chat template, as a user's message; base models answer better without."""
+    """Put the prompt into the chat template, as a user's message; base models answer better without. What an endpoint
+    generates is always a chat completion."""
     max_new_tokens: int = Field(default=256, ge=1)
     """Length of a generated answer with `chat`; without, an answer is one line."""
     turns: bool = False
@@ -59,87 +63,118 @@ def run(ctx: Context, config: KnowledgeConfig) -> Result:
     benchmarks = [(b, read_questions(ctx, b, config.limit)) for b in chosen]
     leaked = _leaked(ctx)
     results: list[dict[str, Any]] = []
+    seconds: list[float] = []
     rows: list[Row] = []
-    for name, (model_config, fingerprint) in contestants(ctx, config.models).items():
-        loaded: Any = None
+    asked: dict[str, Any] = {}
+    for name, contestant in contestants(ctx, config.models).items():
+        backend: Backend | None = None
         for number, (benchmark, questions) in enumerate(benchmarks):
-            kept = ctx.work / "results" / f"{name}-{number}.json"
-            if not kept.exists():
-                loaded = loaded or (load_model(model_config), load_tokenizer(model_config))
+            done = ctx.work / "results" / f"{name}-{number}.json"
+            if not done.exists():
+                backend = backend or _open(ctx, contestant, config)
                 ctx.progress.say(f"  {name} on {benchmark.task}: {len(questions.test):,} questions")
-                write_json(kept, _score(loaded, benchmark, questions, config))
-            part = json.loads(kept.read_text("utf-8"))
+                kept = Kept(ctx.work / "predictions" / f"{name}-{number}.jsonl")
+                write_json(done, _score(backend, kept, benchmark, questions, config) | {"seconds": kept.seconds})
+            part = json.loads(done.read_text("utf-8"))
             mine = [{"model": name, "task": benchmark.task, **row} for row in part["rows"]]
-            results.append(
-                part["result"]
-                | summary(mine, leaked.get(benchmark.task, frozenset()))
-                | {"model": name, "model_fingerprint": fingerprint}
-            )
+            told = part["result"] | summary(mine, leaked.get(benchmark.task, frozenset()))
+            told["hashes"]["model"] = contestant.fingerprint
+            results.append(told | {"model": name, "model_fingerprint": contestant.fingerprint})
+            seconds.append(round(part["seconds"], 2))
             rows += mine
+        if isinstance(backend, Endpoint):
+            asked[name] = backend.statistics()
     comparisons = compare(rows)
     write_json(ctx.out / "results.json", {"results": results, "comparisons": comparisons})
     if rows:
         write_part(ctx.out / "predictions" / "part-00000.parquet", pl.DataFrame(rows, infer_schema_length=None))
-    return Result({"results": results, "comparisons": comparisons})
+    # How long it took is in the manifest alone: two runs give equal files.
+    timed = [r | {"seconds": s} for r, s in zip(results, seconds, strict=True)]
+    return Result({"results": timed, "comparisons": comparisons} | ({"endpoints": asked} if asked else {}))
 
 
-def _score(loaded: Any, benchmark: BenchmarkConfig, questions: Questions, config: KnowledgeConfig) -> dict[str, Any]:
+def _open(ctx: Context, contestant: Contestant, config: KnowledgeConfig) -> Backend:
+    if config.chat and isinstance(contestant.model, ModelConfig):
+        advice = f"set evaluate.knowledge.chat: false, or leave {contestant.name} out of evaluate.knowledge.models"
+        require_turns(contestant.model, advice)
+    return open_backend(ctx, contestant.model, config.batch_size)
+
+
+def _score(
+    backend: Backend, kept: Kept, benchmark: BenchmarkConfig, questions: Questions, config: KnowledgeConfig
+) -> dict[str, Any]:
     """One model on one benchmark."""
-    started = time.perf_counter()
-    model, tokenizer = loaded
     shots = config.shots if benchmark.shots is None else benchmark.shots
     asked = sheets(questions, shots)
-    _check_length(asked, loaded, benchmark.task, shots, config.chat)
-    lm = harness.open_model(model, tokenizer, config.batch_size)
-    rows = _answers(lm, benchmark.task, asked, config)
+    likely = [s for s in asked if _by_likelihood(s, config)]
+    backend.check(benchmark.task, likely, shots, config.chat, 1)
+    backend.check(benchmark.task, [s for s in asked if s not in likely], shots, config.chat, _room(config))
+    rows = _answers(backend, kept, benchmark.task, asked, config)
     if config.turns:
+        unturned: set[str] = set()  # a call failed in some order
         most = max((len(q.options) for q in questions.test), default=0)
         for turn in range(1, most):
             again = [s for s in sheets(questions, shots, turn) if turn < len(s.question.options)]
-            found = {r["id"]: r for r in _answers(lm, benchmark.task, again, config)}
+            found = {r["id"]: r for r in _answers(backend, kept, benchmark.task, again, config)}
             for row in rows:
                 if other := found.get(row["id"]):
                     row["turned"].append(_original(other["prediction"], len(other["options"]), turn))
-    template = chat_template(tokenizer) if config.chat else ""
+                    unturned |= {row["id"]} if other["error"] else set()
+        for row in rows:
+            row["turned"] = [] if row["id"] in unturned else row["turned"]
+    chat = backend.chats(config.mode, config.chat)
+    task = TASKS[benchmark.task]
     hashes = {
-        "prompts": digest([s.prompt for s in asked]),
+        "data": digest([[s.question.id, s.question.question, s.question.options] for s in asked]),
         "answers": digest([s.question.answer for s in asked]),
-        "template": digest(template),
-        "task": digest(Path(TASKS[benchmark.task].read.__code__.co_filename).read_text("utf-8")),
+        "prompts": digest([s.prompt for s in asked]),
+        "template": digest(backend.template(chat)),
+        "task": digest(Path(task.read.__code__.co_filename).read_text("utf-8")),
     }
     result = {
         "task": benchmark.task,
-        "lang": TASKS[benchmark.task].lang,
+        "lang": task.lang,
         "mode": config.mode,
-        "chat": config.chat,
+        "chat": chat,
         "shots": shots,
         "chance": sum(_chance(s) for s in asked) / len(asked) if asked else None,
         "shot_ids": sorted({shot for s in asked for shot in s.shots}),
         "hashes": hashes,
-        "seconds": round(time.perf_counter() - started, 2),
     }
     for row in rows:
         del row["options"]
     return {"result": result, "rows": rows}
 
 
-def _answers(lm: Any, task: str, asked: list[Sheet], config: KnowledgeConfig) -> list[Row]:
-    """A row per question: what the model answers, None where its words name no option."""
-    scored = [s for s in asked if len(s.question.answer) == 1 and config.mode == "loglikelihood"]
-    values = dict(zip((s.question.id for s in scored), harness.likelihoods(lm, task, scored, config.chat), strict=True))
+def _by_likelihood(sheet: Sheet, config: KnowledgeConfig) -> bool:
+    return len(sheet.question.answer) == 1 and config.mode == "loglikelihood"
+
+
+def _room(config: KnowledgeConfig) -> int:
+    """Tokens of a generated answer."""
+    return config.max_new_tokens if config.chat else harness.ANSWER_TOKENS
+
+
+def _answers(backend: Backend, kept: Kept, task: str, asked: list[Sheet], config: KnowledgeConfig) -> list[Row]:
+    """A row per question: what the model answers, None where its words name no option; `error` where nothing came."""
+    scored = [s for s in asked if _by_likelihood(s, config)]
+    values = dict(
+        zip((s.question.id for s in scored), backend.likelihoods(task, scored, config.chat, kept), strict=True)
+    )
     worded = [s for s in asked if s.question.id not in values]
-    most = config.max_new_tokens if config.chat else harness.ANSWER_TOKENS
+    most = config.max_new_tokens if backend.chats("generate", config.chat) else harness.ANSWER_TOKENS
     texts = dict(
-        zip((s.question.id for s in worded), harness.generations(lm, task, worded, config.chat, most), strict=True)
+        zip((s.question.id for s in worded), backend.generations(task, worded, config.chat, most, kept), strict=True)
     )
     rows = []
     for sheet in asked:
         q = sheet.question
-        if q.id in values:
-            best = max(range(len(values[q.id])), key=values[q.id].__getitem__)
-            prediction: str | None = sheet.letters[best]
-        else:
-            prediction = parse_letters(texts[q.id], len(q.options), several=len(q.answer) > 1)
+        said = values[q.id] if q.id in values else texts[q.id]
+        prediction: str | None = None
+        if isinstance(said, list):
+            prediction = sheet.letters[max(range(len(said)), key=said.__getitem__)]
+        elif isinstance(said, str):
+            prediction = parse_letters(said, len(q.options), several=len(q.answer) > 1)
         rows.append(
             {
                 "id": q.id,
@@ -148,8 +183,9 @@ def _answers(lm: Any, task: str, asked: list[Sheet], config: KnowledgeConfig) ->
                 "answer": q.answer,
                 "prediction": prediction,
                 "correct": prediction == q.answer,
-                "loglikelihoods": values.get(q.id),
-                "text": texts.get(q.id),
+                "error": f"{said.kind}: {said.detail}" if isinstance(said, CallError) else None,
+                "loglikelihoods": said if isinstance(said, list) else None,
+                "text": said if isinstance(said, str) else None,
                 "turned": [],
                 "options": q.options,
             }
@@ -171,24 +207,26 @@ def _original(prediction: str | None, count: int, turn: int) -> str | None:
 def summary(rows: list[Row], leaked: frozenset[str] = frozenset()) -> dict[str, Any]:
     """What a model's rows on one benchmark say; accuracies are None without questions.
 
-    Returns `n`, `accuracy`, `stderr`, `interval` (95 %, bootstrap), `invalid` (answers that name no option), `subjects`,
+    Returns `n` (questions scored), `accuracy`, `stderr`, `interval` (95 %, bootstrap), `invalid` (answers that name no
+    option: wrong, and counted here), `unscored` (an endpoint's calls that failed: in no other figure), `subjects`,
     `leaked` and `clean` (accuracy on questions that a training set holds, and on the others), and `turned` when the
     options were turned: `accuracy` over all orders, `per_order`, and `flipped`, the share of questions whose answer changes.
     """
-    correct = [bool(r["correct"]) for r in rows]
+    scored = [r for r in rows if not r.get("error")]
     subjects: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
+    for row in scored:
         subjects[row["subject"]].append(bool(row["correct"]))
     found = {
-        **_accuracy(correct),
-        "invalid": sum(r["prediction"] is None for r in rows),
-        "several": sum(len(r["answer"]) > 1 for r in rows),
+        **_accuracy([bool(r["correct"]) for r in scored]),
+        "invalid": sum(r["prediction"] is None for r in scored),
+        "unscored": len(rows) - len(scored),
+        "several": sum(len(r["answer"]) > 1 for r in scored),
         "subjects": {s: _accuracy(v) for s, v in sorted(subjects.items()) if s},
-        "leaked": _accuracy([bool(r["correct"]) for r in rows if r["id"] in leaked]),
-        "clean": _accuracy([bool(r["correct"]) for r in rows if r["id"] not in leaked]),
+        "leaked": _accuracy([bool(r["correct"]) for r in scored if r["id"] in leaked]),
+        "clean": _accuracy([bool(r["correct"]) for r in scored if r["id"] not in leaked]),
     }
-    if any(r["turned"] for r in rows):
-        found["turned"] = _turned(rows)
+    if any(r["turned"] for r in scored):
+        found["turned"] = _turned([r for r in scored if r["turned"]])
     return found
 
 
@@ -217,7 +255,8 @@ def compare(rows: list[Row]) -> list[dict[str, Any]]:
     """Each model against the one before it on the same questions (see `statistics.paired`), per benchmark."""
     answers: dict[str, dict[str, dict[str, bool]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
-        answers[row["task"]][row["model"]][row["id"]] = bool(row["correct"])
+        if not row.get("error"):
+            answers[row["task"]][row["model"]][row["id"]] = bool(row["correct"])
     found = []
     for task, models in answers.items():
         for first, second in pairwise(models):
@@ -233,18 +272,3 @@ def _leaked(ctx: Context) -> dict[str, frozenset[str]]:
         return {}
     table = json.loads((ctx.inputs["evaluate/contamination"].path / "leaked.json").read_text("utf-8"))
     return {task: frozenset(ids) for task, ids in table.items()}
-
-
-def _check_length(asked: list[Sheet], loaded: Any, task: str, shots: int, chat: bool) -> None:
-    model, tokenizer = loaded
-    limit = model.config.max_position_embeddings
-    if chat:
-        lengths = [len(prompt_ids(tokenizer, [{"role": "user", "content": s.prompt}])) for s in asked]
-    else:
-        lengths = [len(ids) for ids in tokenizer([s.prompt for s in asked])["input_ids"]] if asked else []
-    over = sum(length + 1 > limit for length in lengths)
-    if over:
-        raise Invalid(
-            f"{task}: {over} of {len(asked)} prompts are longer than the model's context of {limit} tokens "
-            f"(longest {max(lengths)}) at {shots} shots; set evaluate.benchmarks[].shots lower"
-        )

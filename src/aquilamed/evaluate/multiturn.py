@@ -5,14 +5,16 @@ with intervals over dialogues. A round whose judgement failed is unscored and co
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field
 
-from aquilamed.annotate import ASPECTS, TURN, CallError, TurnScores
+from aquilamed.annotate import ASPECTS, TURN, Annotator, CallError, TurnScores
 from aquilamed.config import Config
-from aquilamed.evaluate.contestants import Answers, ModelName, contestants, dialogue_text
+from aquilamed.evaluate.contestants import Answers, asked_endpoints, contestants, dialogue_text
+from aquilamed.evaluate.judging import open_judges
 from aquilamed.evaluate.panel import judges_agree, mean_scores
 from aquilamed.evaluate.statistics import interval
 from aquilamed.evaluate.tasks import read_dialogues
@@ -20,6 +22,8 @@ from aquilamed.records import Dialogue, Message, write_json, write_part
 from aquilamed.stage import Context, Result
 
 Row = dict[str, Any]
+Turn = tuple[int, int, list[Message], str | CallError]
+"""(dialogue, round from 1, history, answer)."""
 
 
 class MultiturnConfig(Config):
@@ -31,8 +35,8 @@ class MultiturnConfig(Config):
     """What stands before a round: the model's own earlier answers, or the reference answers."""
     rounds: int | None = Field(default=None, ge=1)
     """Judge at most so many rounds; null judges all."""
-    models: list[ModelName] = ["finetune", "align"]
-    """Whose answers are judged."""
+    models: list[str] = ["finetune", "align"]
+    """Whose answers are judged: base, pretrain, finetune, align, and names of `evaluate.endpoints`."""
     max_new_tokens: int = Field(default=512, ge=1)
     """Length of a generated answer."""
     batch_size: int = Field(default=8, ge=1)
@@ -41,35 +45,67 @@ class MultiturnConfig(Config):
 
 def run(ctx: Context, config: MultiturnConfig) -> Result:
     """Generate every round, judge it, average; answers and scores go to answers/."""
-    judges = ctx.judges()
+    judges = open_judges(ctx)
     benchmarks = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "multi"]
     items = [(b.task, d) for b in benchmarks for d in read_dialogues(ctx, b, config.limit)]
     rows: list[Row] = []
     by_judge: dict[str, list[Row]] = {judge.name: [] for judge in judges}
-    for name, (model, _) in contestants(ctx, config.models).items():
-        writer = Answers(ctx, name, model, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+    writers = {
+        name: Answers(ctx, c, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+        for name, c in contestants(ctx, config.models).items()
+    }
+    for name, writer in writers.items():
         answered = _converse(writer, [d for _, d in items], config)
-        requests = [{"dialogue": dialogue_text(history), "answer": answer} for _, _, history, answer in answered]
         places = [
-            {"model": name, "benchmark": items[i][0], "id": items[i][1].id, "round": number, "answer": answer}
+            {"model": name, "benchmark": items[i][0], "id": items[i][1].id, "round": number, "answer": _text(answer)}
             for i, number, _, answer in answered
         ]
         for judge in judges:
-            scores = judge.annotate(TURN, requests)
+            scores = _judge(judge, answered)
             by_judge[judge.name] += [place | _scores(said) for place, said in zip(places, scores, strict=True)]
         given = [found[-len(places) :] for found in by_judge.values()] if places else []
         rows += [_panel(list(each)) for each in zip(*given, strict=True)]
     models = {m: _told(m, rows, by_judge) for m in dict.fromkeys(r["model"] for r in rows)}
     write_json(ctx.out / "results.json", models)
     if rows:
-        schema = dict.fromkeys(ASPECTS, pl.Int64 if len(judges) == 1 else pl.Float64) | {"error": pl.String}
+        schema = dict.fromkeys(ASPECTS, pl.Int64 if len(judges) == 1 else pl.Float64) | {
+            "error": pl.String,
+            "answer": pl.String,
+        }
         write_part(ctx.out / "answers" / "part-00000.parquet", pl.DataFrame(rows, schema_overrides=schema))
     told = [{"kind": judge.kind, "name": judge.name, **judge.statistics()} for judge in judges]
     agree = {
         a: judges_agree({j: [row[a] for row in found] for j, found in by_judge.items()}, weighted=True) for a in ASPECTS
     }
     panel = {"agreement": agree} if len(judges) > 1 else {}
-    return Result({"judge": told[0], "panel": told[1:], "history": config.history, "models": models, **panel})
+    return Result(
+        {
+            "judge": told[0],
+            "panel": told[1:],
+            "history": config.history,
+            "models": models,
+            **panel,
+            **asked_endpoints(writers),
+        }
+    )
+
+
+def _judge(judge: Annotator, answered: Sequence[Turn]) -> list[TurnScores | CallError]:
+    """A judge's scores of every round; of one without an answer, why there is none."""
+    requests = [
+        {"dialogue": dialogue_text(history), "answer": answer}
+        for _, _, history, answer in answered
+        if isinstance(answer, str)
+    ]
+    scores = iter(judge.annotate(TURN, requests) if requests else [])
+    return [
+        CallError(answer.kind, f"no answer: {answer.detail}") if isinstance(answer, CallError) else next(scores)
+        for *_, answer in answered
+    ]
+
+
+def _text(answer: str | CallError) -> str | None:
+    return answer if isinstance(answer, str) else None
 
 
 def _scores(said: TurnScores | CallError) -> Row:
@@ -98,22 +134,31 @@ def _told(model: str, rows: list[Row], by_judge: dict[str, list[Row]]) -> Row:
     return told | {"judges": each}
 
 
-def _converse(
-    writer: Answers, dialogues: list[Dialogue], config: MultiturnConfig
-) -> list[tuple[int, int, list[Message], str]]:
-    """(dialogue, round from 1, history, answer) for every round, all dialogues of a round generated together."""
+def _converse(writer: Answers, dialogues: list[Dialogue], config: MultiturnConfig) -> list[Turn]:
+    """Every round, all dialogues of a round generated together.
+
+    Where a round has no answer, the rounds after it have none either when they would stand on it.
+    """
     histories: list[list[Message]] = [[] for _ in dialogues]
-    result = []
+    broken: dict[int, CallError] = {}
+    result: list[Turn] = []
     most = max((len(d.messages) // 2 for d in dialogues), default=0)
     for number in range(1, min(most, config.rounds or most) + 1):
         active = [i for i, d in enumerate(dialogues) if len(d.messages) >= 2 * number]
         for i in active:
             histories[i] = [*histories[i], dialogues[i].messages[2 * number - 2]]
-        answers = writer.get([histories[i] for i in active], f"round {number}")
-        for i, answer in zip(active, answers, strict=True):
+        asked = [i for i in active if i not in broken]
+        answers = dict(zip(asked, writer.get([histories[i] for i in asked], f"round {number}"), strict=True))
+        for i in active:
+            answer = answers[i] if i in answers else broken[i]
             result.append((i, number, histories[i], answer))
-            said = answer if config.history == "own" else dialogues[i].messages[2 * number - 1]["content"]
-            histories[i] = [*histories[i], {"role": "assistant", "content": said}]
+            said: str | CallError = answer
+            if config.history == "gold":
+                said = dialogues[i].messages[2 * number - 1]["content"]
+            if isinstance(said, CallError):
+                broken.setdefault(i, CallError("no_history", f"round {number} has no answer ({said.kind})"))
+            else:
+                histories[i] = [*histories[i], {"role": "assistant", "content": said}]
     return result
 
 

@@ -12,11 +12,14 @@ from typing import Any
 import polars as pl
 from pydantic import Field
 
+from aquilamed.annotate import Annotator
 from aquilamed.config import Config
-from aquilamed.evaluate.contestants import Answers, ModelName, contestants
+from aquilamed.evaluate.contestants import Answers, Contestant, asked_endpoints, contestants
+from aquilamed.evaluate.endpoint import EndpointConfig
+from aquilamed.evaluate.judging import open_judges
 from aquilamed.evaluate.panel import UNSCORED, judges_agree, majority, self_preference
 from aquilamed.evaluate.tasks import read_dialogues
-from aquilamed.evaluate.verdicts import Judged, judge_figures, judge_pairs, outcome_figures
+from aquilamed.evaluate.verdicts import Judged, Said, judge_figures, judge_pairs, outcome_figures
 from aquilamed.records import Dialogue, write_json, write_part
 from aquilamed.stage import Context, Result
 
@@ -26,10 +29,10 @@ class PairwiseConfig(Config):
 
     limit: int | None = Field(default=500, ge=1)
     """Questions per benchmark, chosen by seeded hash (the paper: 500)."""
-    models: list[ModelName] = ["finetune", "align"]
-    """Whose answers are judged."""
+    models: list[str] = ["finetune", "align"]
+    """Whose answers are judged: base, pretrain, finetune, align, and names of `evaluate.endpoints`."""
     against: list[str] = ["reference", "finetune"]
-    """What they are judged against: "reference" (the set's answer) or a model's name; never against itself."""
+    """What they are judged against: "reference" (the set's answer) or such a name; never against itself."""
     max_new_tokens: int = Field(default=512, ge=1)
     """Length of a generated answer."""
     batch_size: int = Field(default=8, ge=1)
@@ -38,18 +41,21 @@ class PairwiseConfig(Config):
 
 def run(ctx: Context, config: PairwiseConfig) -> Result:
     """Generate, judge in both orders, count; answers and verdicts go to answers/."""
-    judges = ctx.judges()
+    judges = open_judges(ctx)
     benchmarks = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "single"]
     names = [*config.models, *(a for a in config.against if a != "reference" and a not in config.models)]
     models = contestants(ctx, names)
-    own = {j.name: [n for n, (model, _) in models.items() if model.path == j.name] for j in judges if j.kind == "local"}
+    own = {judge.name: [c.name for c in models.values() if _is(c, judge)] for judge in judges}
+    writers = {
+        name: Answers(ctx, c, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+        for name, c in models.items()
+    }
     comparisons: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for benchmark in benchmarks:
         items = read_dialogues(ctx, benchmark, config.limit)
-        answers = {"reference": [d.messages[1]["content"] for d in items]}
-        for name, (model, _) in models.items():
-            writer = Answers(ctx, name, model, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
+        answers: dict[str, list[Said]] = {"reference": [d.messages[1]["content"] for d in items]}
+        for name, writer in writers.items():
             answers[name] = writer.get([d.messages[:1] for d in items], benchmark.task)
         for name in config.models:
             for other in config.against:
@@ -62,14 +68,25 @@ def run(ctx: Context, config: PairwiseConfig) -> Result:
                 rows += [about | row for row in _rows(items, sides, said)]
     write_json(ctx.out / "results.json", comparisons)
     if rows:
-        table = pl.DataFrame(rows, schema_overrides={"verdicts": pl.String})
+        table = pl.DataFrame(rows, schema_overrides=dict.fromkeys(("answer", "other", "verdicts"), pl.String))
         write_part(ctx.out / "answers" / "part-00000.parquet", table)
     told = [{"kind": judge.kind, "name": judge.name, **judge.statistics()} for judge in judges]
-    return Result({"judge": told[0], "panel": told[1:], "comparisons": comparisons})
+    return Result({"judge": told[0], "panel": told[1:], "comparisons": comparisons} | asked_endpoints(writers))
+
+
+def _is(contestant: Contestant, judge: Annotator) -> bool:
+    """Whether a contestant is the judge: the same local model, or the same model of a service."""
+    if isinstance(contestant.model, EndpointConfig):
+        return judge.kind == "openai" and contestant.model.model == judge.name
+    return judge.kind == "local" and contestant.model.path == judge.name
 
 
 def _figures(
-    said: dict[str, list[Judged]], sides: tuple[list[str], list[str]], own: dict[str, list[str]], name: str, other: str
+    said: dict[str, list[Judged]],
+    sides: tuple[list[Said], list[Said]],
+    own: dict[str, list[str]],
+    name: str,
+    other: str,
 ) -> dict[str, Any]:
     """One judge's figures; with several the majority's, then each judge's, their agreement and self-preference."""
     each = {judge: judge_figures(verdicts, *sides) for judge, verdicts in said.items()}
@@ -91,7 +108,7 @@ def _figures(
 
 
 def _rows(
-    items: list[Dialogue], sides: tuple[list[str], list[str]], said: dict[str, list[Judged]]
+    items: list[Dialogue], sides: tuple[list[Said], list[Said]], said: dict[str, list[Judged]]
 ) -> Iterator[dict[str, Any]]:
     """What the audit keeps of every pair; `verdicts` is one judge's, or with several each one's by name."""
     for number, (dialogue, answer, other) in enumerate(zip(items, *sides, strict=True)):
@@ -106,8 +123,8 @@ def _rows(
         yield {
             "id": dialogue.id,
             "question": dialogue.messages[0]["content"],
-            "answer": answer,
-            "other": other,
+            "answer": answer if isinstance(answer, str) else None,
+            "other": other if isinstance(other, str) else None,
             "outcome": outcome,
             "detail": detail,
             "verdicts": json.dumps(kept, ensure_ascii=False) if kept else None,

@@ -7,11 +7,13 @@ harness' own `hf` class up to rounding (`make bench-eval`).
 The shared beginning is found by comparing token ids: tokenising the beginning as a text of its own can give other ids.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 
+from aquilamed.evaluate.kept import Resumable
+from aquilamed.records import digest
 from aquilamed.scoring import repeated
 
 Request = tuple[tuple[str, str], list[int], list[int]]
@@ -21,7 +23,7 @@ _PASS_TOKENS = 2048
 """Tokens of one batched pass, padding included."""
 
 
-class SharedPrefixLM(HFLM):  # type: ignore[misc]
+class SharedPrefixLM(Resumable, HFLM):  # type: ignore[misc]
     """`hf` with shared beginnings; causal models only."""
 
     def _loglikelihood_tokens(
@@ -33,15 +35,23 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         askers: dict[tuple[int, ...], list[int]] = {row: [] for row in unique}
         for index, row in enumerate(rows):
             askers[row].append(index)
-        results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        keys = [digest(["loglikelihood", *name]) for name, _, _ in requests]
+        results: dict[str, tuple[float, bool]] = {}
+        if self.kept is not None:
+            results = {k: (v[0], v[1]) for k in keys if (v := self.kept.values.get(k)) is not None}
         for prefix, group in groups(unique):
-            for row, values, first in self._scores(group, prefix, askers, requests):
-                for index in askers[row]:
-                    name, _, wanted = requests[index]
-                    lines = values[len(row) - len(wanted) - first :]
-                    results[index] = _judge(lines[: len(wanted)], wanted)
-                    self.cache_hook.add_partial("loglikelihood", name, results[index])
-        return results
+            for batch in self._scores(group, prefix, askers, requests, lambda i: keys[i] in results):
+                found: dict[str, tuple[float, bool]] = {}
+                for row, values, first in batch:
+                    for index in askers[row]:
+                        name, _, wanted = requests[index]
+                        lines = values[len(row) - len(wanted) - first :]
+                        found[keys[index]] = _judge(lines[: len(wanted)], wanted)
+                        self.cache_hook.add_partial("loglikelihood", name, found[keys[index]])
+                results.update(found)
+                if self.kept is not None:
+                    self.kept.add(found)
+        return [results[key] for key in keys]
 
     def _scores(
         self,
@@ -49,8 +59,12 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
         prefix: int,
         askers: dict[tuple[int, ...], list[int]],
         requests: list[Request],
-    ) -> Iterator[tuple[tuple[int, ...], Any, int]]:
-        """Per row: the row, log-probabilities behind its last positions, and the first of those positions."""
+        known: Callable[[int], bool],
+    ) -> Iterator[list[tuple[tuple[int, ...], Any, int]]]:
+        """Per batch, its rows: the row, log-probabilities behind its last positions, and the first of those positions.
+
+        Batches whose requests are all known are left out.
+        """
         import torch
 
         with torch.inference_mode():
@@ -58,8 +72,12 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
             needed = {row: max(len(requests[i][2]) for i in askers[row]) for row in group}
             prefix = min([prefix, *(len(row) - needed[row] for row in group)])
             prefix = prefix if prefix >= _LEAST else 0
-            shared = self._cache(group[0][:prefix]) if prefix else None
+            shared: Any = None
             for batch in self._batches(group, prefix):
+                if all(known(i) for row in batch for i in askers[row]):
+                    continue
+                if prefix and shared is None:
+                    shared = self._cache(group[0][:prefix])
                 width = max(len(row) for row in batch) - prefix
                 ids = torch.zeros((len(batch), width), dtype=torch.long)
                 for line, row in enumerate(batch):
@@ -74,10 +92,12 @@ class SharedPrefixLM(HFLM):  # type: ignore[misc]
                     logits_to_keep=torch.tensor(positions, device=self.device) - prefix,
                 ).logits
                 places = {position: place for place, position in enumerate(positions)}
+                scored = []
                 for line, row in enumerate(batch):
                     first = len(row) - needed[row]
                     mine = [places[p] for p in range(first, len(row))]
-                    yield row, found[line, mine].float().log_softmax(-1).cpu(), first
+                    scored.append((row, found[line, mine].float().log_softmax(-1).cpu(), first))
+                yield scored
 
     def _cache(self, prefix: Sequence[int]) -> Any:
         """The key-value cache of the shared beginning."""

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from aquilamed.evaluate.probe import Case
 from aquilamed.prefer.refusals import refusal
 
-Outcome = Literal["right", "wrong", "undecided"]
+Outcome = Literal["right", "wrong", "undecided", "unscored"]
 How = Literal["asserted", "negated", "deferred"]
 
 

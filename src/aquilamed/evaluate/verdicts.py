@@ -18,19 +18,40 @@ OUTCOMES = ("win", "tie", "loss", "unscored")
 POINTS = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 Judged = tuple[str, str, BothOrders | None]
 """Outcome for the answer judged, detail, what was said in both orders."""
+Said = str | CallError
+"""A contestant's answer, or why there is none."""
 
 
-def judge_pairs(judge: Annotator, items: list[Dialogue], answers: list[str], others: list[str]) -> list[Judged]:
-    """(outcome for `answers`, detail, what was said) per item: win, loss, tie, or unscored with what failed."""
-    dialogues = [dialogue_text(d.messages[:1]) for d in items]
-    judged: list[Judged] = []
-    for said in compare_in_both_orders(judge, dialogues, answers, others):
-        if isinstance(said, CallError):
-            judged.append(("unscored", f"{said.kind}: {said.detail}", None))
-            continue
-        one, two = said.shown_first["winner"], said.shown_second["winner"]
-        judged.append((_outcome(said, "winner"), "" if one == two else f"the orders disagree: {one} then {two}", said))
+def judge_pairs(
+    judge: Annotator, items: list[Dialogue], answers: Sequence[Said], others: Sequence[Said]
+) -> list[Judged]:
+    """(outcome for `answers`, detail, what was said) per item: win, loss, tie, or unscored with what failed.
+
+    A side that has no answer is not judged.
+    """
+    judged: list[Judged] = [("unscored", _missing(a, b), None) for a, b in zip(answers, others, strict=True)]
+    whole = [
+        (n, dialogue_text(d.messages[:1]), a, b)
+        for n, (d, a, b) in enumerate(zip(items, answers, others, strict=True))
+        if isinstance(a, str) and isinstance(b, str)
+    ]
+    verdicts = compare_in_both_orders(
+        judge, [d for _, d, _, _ in whole], [a for *_, a, _ in whole], [b for *_, b in whole]
+    )
+    for (n, *_), said in zip(whole, verdicts, strict=True):
+        judged[n] = _judged(said)
     return judged
+
+
+def _missing(*sides: Said) -> str:
+    return "; ".join(f"no answer: {s.kind}: {s.detail}" for s in sides if isinstance(s, CallError))
+
+
+def _judged(said: BothOrders | CallError) -> Judged:
+    if isinstance(said, CallError):
+        return "unscored", f"{said.kind}: {said.detail}", None
+    one, two = said.shown_first["winner"], said.shown_second["winner"]
+    return _outcome(said, "winner"), "" if one == two else f"the orders disagree: {one} then {two}", said
 
 
 def _outcome(said: BothOrders, what: str) -> str:
@@ -38,14 +59,14 @@ def _outcome(said: BothOrders, what: str) -> str:
     return "win" if side == "first" else "loss" if side == "second" else "tie"
 
 
-def judge_figures(verdicts: list[Judged], answers: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+def judge_figures(verdicts: list[Judged], answers: Sequence[Said], others: Sequence[Said]) -> dict[str, Any]:
     """What is reported of one judge's verdicts: `outcome_figures`, `position` and `aspects`."""
     said = [s for _, _, s in verdicts if s is not None]
     outcomes = [outcome for outcome, _, _ in verdicts]
     return outcome_figures(outcomes, answers, others) | {"position": position(said), "aspects": aspects(verdicts)}
 
 
-def outcome_figures(outcomes: Sequence[str], answers: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+def outcome_figures(outcomes: Sequence[str], answers: Sequence[Said], others: Sequence[Said]) -> dict[str, Any]:
     """What is reported of outcomes, one judge's or a panel's.
 
     Returns `win`, `tie`, `loss`, `unscored` (pairs); `shares`: outcome → {share, interval}; `win_rate` (a tie is half a win)
@@ -56,7 +77,7 @@ def outcome_figures(outcomes: Sequence[str], answers: Sequence[str], others: Seq
     scored = [
         (outcome, len(answer), len(other))
         for outcome, answer, other in zip(outcomes, answers, others, strict=True)
-        if outcome != "unscored"
+        if outcome != "unscored" and isinstance(answer, str) and isinstance(other, str)
     ]
     points = [POINTS[outcome] for outcome, _, _ in scored]
     mine, theirs = [n for _, n, _ in scored], [n for _, _, n in scored]

@@ -18,7 +18,7 @@ from pydantic import Field
 from aquilamed.annotate import ANSWER, Annotator, CallError
 from aquilamed.annotate.both_orders import BothOrders, compare_in_both_orders
 from aquilamed.config import Config, StageFailed
-from aquilamed.evaluate.contestants import Answers, dialogue_text
+from aquilamed.evaluate.contestants import Answers, Contestant, dialogue_text
 from aquilamed.models import ModelConfig
 from aquilamed.prefer.pairs import write_pairs
 from aquilamed.records import Message, read_parts, record_id
@@ -67,8 +67,10 @@ def _answer(
         model = base
         if "finetune" in ctx.inputs:
             model = ModelConfig(path=str(ctx.inputs["finetune"].path / "model"), dtype=base.dtype)
-        writer = Answers(ctx, "model", model, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
-        return list(writer.get(prompts, "subjective"))
+        writer = Answers(
+            ctx, Contestant("model", model, ""), max_new_tokens=config.max_new_tokens, batch_size=config.batch_size
+        )
+        return writer.get(prompts, "subjective")
     if judge.kind == "offline":
         raise StageFailed(
             "the offline annotator writes no answers; set prefer.subjective.answers: model, or another annotator.kind"

@@ -47,7 +47,7 @@ _NUMBERS = ["n", "Right", "Wrong", "Undecided", "Right, of the decided", "95 % i
 
 
 def _numbers(r: dict[str, Any]) -> list[str]:
-    spans = [r["interval"], [r["at_least"], r["at_most"]]]
+    spans = [r["interval"], None if r["at_least"] is None else [r["at_least"], r["at_most"]]]
     shares = [ABSENT if span is None else f"{percent(span[0])} to {percent(span[1])}" for span in spans]
     return [
         *(count(r[k]) for k in ("n", "right", "wrong", "undecided")),
