@@ -12,7 +12,12 @@ from aquilamed.report.gather import Run, StageView
 from aquilamed.workspace import Artifact
 
 PUBLISHED = Path(__file__).parents[1] / "docs" / "summary.schema.json"
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \x1b[2J\u202e & \"quotes\" 'and' {{ 7*7 }}"
+HOSTILE = (
+    "<script>window.hit=1;alert(1)</script><img src=x onerror=window.hit=2> \x1b[2J\u202e & \"quotes\" 'and' {{ 7*7 }}{% raw %} "
+    "</script></style></title><svg onload=window.hit=3><style>body{display:none}</style> <a href=javascript:window.hit=4>javascript:alert(1)</a> "
+    "<iframe src=http://evil.example/></iframe><link rel=stylesheet href=http://evil.example/x.css> }; body{background:url(http://evil.example/y)} "
+    "发热是指体温高于正常范围。"
+)
 LOSS = {"loss": [[1, 3.25], [2, 2.125]], "steps": 2, "tokens": 512, "tokens_per_second": 61.5, "method": "full"}
 METRICS: dict[str, dict[str, Any]] = {
     "corpus/domain_labels": {

@@ -2,15 +2,15 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from scipy.stats import binomtest
+from typer.testing import CliRunner
 
+from aquilamed.cli import app
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.records import write_json, write_part
 from aquilamed.report.compare import Comparison, compare
@@ -226,9 +226,8 @@ def test_broken_predictions_are_named(tmp_path: Path) -> None:
         compare(one, two)
 
 
-def aquilamed(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "aquilamed.cli", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120)
+def aquilamed(*arguments: Any) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def test_the_command_prints_plain_text_json_and_a_page(tmp_path: Path) -> None:
@@ -236,7 +235,7 @@ def test_the_command_prints_plain_text_json_and_a_page(tmp_path: Path) -> None:
     one, two = make(tmp_path / "a"), make(tmp_path / "b", annotator=hostile)
     change(two, "corpus/rules", lambda m: m.update(reasons={HOSTILE: 3}))
     done = aquilamed("compare", one.root, two.root)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     assert "alert(1)" in done.stdout
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
@@ -250,20 +249,32 @@ def test_the_command_prints_plain_text_json_and_a_page(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in html
 
 
-def test_what_is_no_workspace_exits_2_and_what_is_broken_exits_1(tmp_path: Path) -> None:
+def test_what_is_no_workspace_or_broken_is_named(tmp_path: Path) -> None:
     space = make(tmp_path / "a")
     (tmp_path / "empty").mkdir()
-    done = aquilamed("compare", space.root, tmp_path / "empty")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"{tmp_path / 'empty'} is not a workspace" in done.stderr
+    for place in (tmp_path / "nowhere", tmp_path / "empty"):
+        for command in (["compare", space.root, place], ["report", place], ["status", place], ["dropped", place, "x"]):
+            done = aquilamed(*command)
+            assert isinstance(done.exception, Invalid), command
+            assert f"{place} is not a workspace" in str(done.exception)
     manifest = next(space.root.glob("corpus/rules/*/manifest.json"))
     manifest.write_text(manifest.read_text("utf-8")[:99], "utf-8")
     for command in (
+        ["status", space.root],
         ["report", space.root],
         ["dropped", space.root, "corpus/rules"],
         ["compare", space.root, space.root],
     ):
         done = aquilamed(*command)
-        assert done.returncode == 1, command
-        assert f"delete the folder {manifest.parent} to redo it" in done.stderr
-        assert "Traceback" not in done.stderr
+        assert isinstance(done.exception, StageFailed), command
+        assert f"delete the folder {manifest.parent} to redo it" in str(done.exception)
+
+
+def test_a_recipe_with_keys_of_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
+    space = make(tmp_path / "a")
+    recipe = space.root / "recipe.yaml"
+    recipe.write_text(recipe.read_text("utf-8") + "telepathy: {}\n", "utf-8")
+    for command in (["compare", space.root, space.root], ["report", space.root], ["status", space.root]):
+        done = aquilamed(*command)
+        assert isinstance(done.exception, Invalid), command
+        assert "telepathy: unknown key" in str(done.exception)

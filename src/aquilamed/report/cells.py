@@ -9,13 +9,20 @@ Row = list[str]
 
 @dataclass
 class Table:
-    """A table of finished cells; `text` says how many of its first columns are words, the rest are numbers."""
+    """A table of finished cells; a row that begins with a stage's name links to its manifest.
+
+    Args:
+        text: how many of its first columns are words, the rest are numbers.
+        folded: shown only when asked for.
+        sources: for every row the stage whose manifest holds its numbers, which link to it; "" for none.
+    """
 
     headers: list[str]
     rows: list[Row]
     text: int = 1
     caption: str = ""
     folded: bool = False
+    sources: list[str] | None = None
 
 
 def count(value: Any) -> str:
@@ -24,8 +31,10 @@ def count(value: Any) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A number with so many significant digits."""
-    return ABSENT if value is None else f"{value:,.{digits}g}"
+    """A number with so many significant digits; large ones are whole, not powers of ten."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:,.{digits}g}"
 
 
 def percent(value: Any, digits: int = 1) -> str:

@@ -74,7 +74,13 @@ def _values(line: Line) -> list[str]:
     change = ABSENT
     if line.one is not None and line.two is not None:
         apart = line.two - line.one
-        change = SAME if not apart else f"{100 * apart:+.1f} points" if line.form == "percent" else f"{apart:+,.4g}"
+        change = (
+            SAME
+            if not apart
+            else f"{100 * apart:+.1f} points"
+            if line.form == "percent"
+            else f"{'+' if apart > 0 else ''}{number(apart)}"
+        )
         if line.form != "percent" and apart and line.one > 0:
             change += f" ({100 * apart / line.one:+.1f} %)"
     return [form(line.one), form(line.two), change]

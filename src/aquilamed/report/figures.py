@@ -1,39 +1,45 @@
-"""The report's figures, drawn once each: as PNG files, and as SVG text that takes its ink from the page.
+"""The report's figures, drawn once each: as PNG files, and panel by panel as SVG text that takes its ink from the page.
 
 Colours are Okabe and Ito's, told apart by colour-blind readers; hatches, markers and numbers tell them apart in print.
 Labels are ours or from fixed lists (stages, tasks, kinds): no corpus text gets into a figure.
 """
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aquilamed.annotate import ASPECTS
 from aquilamed.records import write_atomic
 from aquilamed.report import instruct_panels, panels
+from aquilamed.report.gather import printable
+from aquilamed.report.panels import INK
 
-INK = "#111213"  # found again in the SVG and made the page's text colour
+SMALLEST = 0.66
+"""A panel is not scaled further down than this: it scrolls sideways instead of becoming unreadable."""
 Drawing = Callable[[dict[str, Any]], Any]
 
 
-def draw(summary: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Write FOLDER/<name>.png for every figure that has something to show; return name → inline SVG."""
+def draw(summary: dict[str, Any], folder: Path) -> dict[str, list[str]]:
+    """Write FOLDER/<name>.png for every figure that has something to show; return name → its panels as inline SVG."""
     import matplotlib as mpl
 
     drawings: dict[str, Drawing] = {
         "overview": overview,
         "deita": deita,
         "relevance": lambda s: single(
-            (s["composition"]["histograms"] or {}).get("relevance"), instruct_panels.relevance, s, (7, 3.2)
+            (s["composition"]["histograms"] or {}).get("relevance"), instruct_panels.relevance, s, (5.4, 3)
         ),
         "composition": composition,
         "topics": topics,
         "losses": losses,
-        "perplexity": lambda s: single(s["perplexity"]["sets"], panels.perplexity, s, (6, 3.6)),
+        "preference": lambda s: single(s["dpo"]["after"], panels.preference, s, (4.8, 3)),
+        "perplexity": lambda s: single(s["perplexity"]["sets"], panels.perplexity, s, (4.8, 3.4)),
         "pairwise": lambda s: single(s["pairwise"], panels.pairwise, s, (8, 1.4 + 0.55 * len(s["pairwise"]))),
         "rounds": rounds,
-        "knowledge": lambda s: single(s["knowledge"], panels.knowledge, s, (8, 3.8)),
-        "quality": lambda s: single((s["quality"] or {}).get("histogram"), panels.quality, s, (7, 3.2)),
+        "knowledge": lambda s: single(s["knowledge"], panels.knowledge, s, panels.knowledge_size(s)),
+        "quality": lambda s: single((s["quality"] or {}).get("histogram"), panels.quality, s, (5.4, 3)),
     }
     found = {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,14 +70,36 @@ def style() -> dict[Any, Any]:
     }
 
 
-def _save(figure: Any, path: Path) -> str:
-    """Write a figure as PNG and return it as SVG without its XML head and metadata."""
-    svg = io.StringIO()
+def _save(figure: Any, path: Path) -> list[str]:
+    """Write a figure as PNG and return its panels as SVG."""
     write_atomic(path, png(figure))
-    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    figure.set_layout_engine("none")  # everything stays where it was drawn
+    shown = [axis for axis in figure.axes if axis.axison]
+    bars = [axis for axis in shown if axis.get_label() == "<colorbar>"]  # only ever beside the last panel
+    alone = [[axis] for axis in shown if axis not in bars]
+    alone[-1] += bars
+    return [_panel(figure, axes) for axes in alone]
+
+
+def _panel(figure: Any, axes: list[Any]) -> str:
+    """One panel of a figure as SVG without its XML head and metadata, with the widths that it may take."""
+    from matplotlib.transforms import Bbox
+
+    for axis in figure.axes:
+        axis.set_visible(axis in axes)
+    box = (
+        Bbox.union([axis.get_tightbbox() for axis in axes]).transformed(figure.dpi_scale_trans.inverted()).padded(0.04)
+    )
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None}, bbox_inches=box)
     text = svg.getvalue()
     head, _, body = text[text.index("<svg") :].partition("<metadata>")
-    return (head + body.partition("</metadata>")[2]).replace(INK, "currentColor")
+    text = printable(head + body.partition("</metadata>")[2]).replace(INK, "currentColor")
+    text = re.sub(r"<!--.*?-->|\n *", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*; ?", "", text).replace("<defs></defs>", "")  # the page's font has Chinese too
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
+    width = 96 * box.width
+    return text.replace("<svg", f'<svg style="min-width: {SMALLEST * width:.0f}px; max-width: {1.2 * width:.0f}px"', 1)
 
 
 def png(figure: Any) -> bytes:
@@ -103,8 +131,8 @@ def single(
 
 def overview(summary: dict[str, Any]) -> Any:
     """Four panels: what was kept, perplexity, preference accuracy, knowledge."""
-    figure = blank((12, 8))
-    axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": [1.1, 1]})
+    figure = blank((10, 7))
+    axes = figure.subplots(2, 2)
     drawn = [
         panel(axis, summary)
         for axis, panel in zip(
@@ -143,7 +171,7 @@ def topics(summary: dict[str, Any]) -> Any:
     told = summary["topics"]
     if not told or not told["departments"] or not told["diseases"]:
         return None
-    figure = blank((11, 1.2 + 0.2 * max(len(told["departments"]), 25)))
+    figure = blank((9, 1 + 0.17 * max(len(told["departments"]), 25)))
     instruct_panels.topics(figure.subplots(1, 2), summary)
     return figure
 
@@ -167,8 +195,7 @@ def rounds(summary: dict[str, Any]) -> Any:
     if not models:
         return None
     figure = blank((12, 3.2))
-    axes = figure.subplots(1, 4, sharey=True)
-    for axis, aspect in zip(axes, panels.ASPECTS, strict=True):
+    axes = figure.subplots(1, 4)
+    for axis, aspect in zip(axes, ASPECTS, strict=True):
         panels.aspect(axis, aspect, models)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False)
     return figure

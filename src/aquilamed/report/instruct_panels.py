@@ -22,12 +22,11 @@ def deita(axes: Any, summary: dict[str, Any]) -> None:
     told = summary["deita"]
     for axis, (key, label, color) in zip(axes, _SCORES, strict=False):
         histogram(axis, told[key]["histogram"], color)
-        axis.set(xlabel=label, title=f"mean {told[key]['mean']:.3g}")
+        axis.set(xlabel=label, ylabel="dialogues", title=f"mean {told[key]['mean']:.3g}")
     cut = (summary["composition"]["thresholds"] or {}).get("deita")
     if cut is not None:
         axes[2].axvline(cut, color=VERMILION, linestyle="--", label=f"kept from {cut:.3g} on")
         axes[2].legend(fontsize=8, frameon=False)
-    axes[0].set_ylabel("dialogues")
     grid = told["grid"]
     shown = [[n or float("nan") for n in column] for column in zip(*grid, strict=True)]  # rows are drawn upwards
     image = axes[3].imshow(shown, origin="lower", extent=(1, 6, 1, 6), aspect="auto", cmap="cividis")
@@ -51,7 +50,7 @@ def relevance(axis: Any, summary: dict[str, Any]) -> bool:
 
 def composition_size(counts: Mapping[str, int], paper: Mapping[str, float]) -> tuple[float, float]:
     """The size of a figure of `composition`."""
-    return 8, 1.3 + 0.6 * len({*counts, *paper})
+    return 6.4, 1.3 + 0.5 * len({*counts, *paper})
 
 
 def composition(axis: Any, counts: Mapping[str, int], paper: Mapping[str, float], ours: str = "this run") -> None:

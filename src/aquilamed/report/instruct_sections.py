@@ -129,7 +129,7 @@ def topics(s: dict[str, Any]) -> list[Table]:
     rows = [[k.replace("_", " "), count(n), percent(n / total)] for k, n in ordered(t["departments"])]
     named = [[k, count(n)] for k, n in ordered(t["diseases"])]
     return [
-        Table(["Department", "Dialogues", "Share"], rows),
+        Table(["Department", "Dialogues", "Share"], rows, caption="Departments", folded=True),
         Table(["Disease", "Dialogues"], named[:SHOWN], caption=f"The {SHOWN} diseases named most", folded=True),
         Table(["Disease", "Dialogues"], named[SHOWN:], caption="All others", folded=True),
     ]

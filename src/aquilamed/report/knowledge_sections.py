@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aquilamed.evaluate.parity import KNOWLEDGE, NAMES
 from aquilamed.report.cells import ABSENT, Table, accuracy, count, get, number, percent
 
 
@@ -23,7 +24,16 @@ def knowledge(s: dict[str, Any]) -> list[Table]:
     headers = ["Model", "Benchmark", "Accuracy ± standard error", "95 % interval", "Shots", "Chance"]
     headers += ["Named no option", "The paper's model"]
     tables = [Table(headers, rows or [[ABSENT, *[""] * 7]], 2)]
-    return [*tables, *_comparisons(s), *_leaked(s), *_turned(s)]
+    return [*tables, *_comparisons(s), *_leaked(s), *_turned(s), _paper()]
+
+
+def _paper() -> Table:
+    tasks = list(dict.fromkeys(task for told in KNOWLEDGE.values() for task in told))
+    rows = [
+        [NAMES[model], *(f"{told[task]:.2f}" if task in told else "" for task in tasks)]
+        for model, told in KNOWLEDGE.items()
+    ]
+    return Table(["The paper's model", *tasks], rows, caption="The paper's own table, accuracy in percent", folded=True)
 
 
 def _range(interval: Any, sign: bool = False) -> str:

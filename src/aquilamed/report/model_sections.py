@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aquilamed.annotate import ASPECTS
 from aquilamed.evaluate.parity import PAIRWISE
 from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, percent, spans
 from aquilamed.report.gather import Run, printable
@@ -10,7 +11,6 @@ PERPLEXITY = (
     "Per token, on documents kept out of training. Stage 1 is measured on the documents held out of mix 1, stage 2 on "
     "those of mix 2: only numbers of one row compare."
 )
-ASPECTS = ("fluency", "relevance", "completeness", "proficiency")
 
 
 def trainings(s: dict[str, Any]) -> list[Table]:

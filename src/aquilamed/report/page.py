@@ -1,4 +1,4 @@
-"""The page: sections of text, tables and figures, handed to one Jinja template that escapes everything."""
+"""The page: chapters of text, tables and figures in the order of reading, for a template that escapes everything."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from aquilamed.evaluate.parity import NOTE
 from aquilamed.progress import duration
 from aquilamed.report import data_sections as data
+from aquilamed.report import headline
 from aquilamed.report import instruct_sections as sft
 from aquilamed.report import model_sections as models
 from aquilamed.report import preference_sections as prefer
@@ -16,43 +17,56 @@ from aquilamed.report.gather import Run, examples
 from aquilamed.report.html import fill
 from aquilamed.report.knowledge_sections import knowledge
 from aquilamed.report.probe_sections import probe, probe_text
+from aquilamed.report.summary import TRAININGS
 
 
 @dataclass
 class Section:
-    """A part of the page."""
+    """A part of a chapter; `stages` are those whose manifests hold its numbers."""
 
     title: str
+    stages: tuple[str, ...]
     text: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     figure: str = ""
-    alt: str = ""
-
-    @property
-    def anchor(self) -> str:
-        """The section's place in links."""
-        return "".join(c if c.isalnum() else "-" for c in self.title.lower()).strip("-")
 
 
-def page(run: Run, summary: dict[str, Any], figures: dict[str, str]) -> str:
+@dataclass
+class Chapter:
+    """A part of the page, in the order in which it is read."""
+
+    title: str
+    sections: list[Section]
+
+
+def anchor(title: str) -> str:
+    """A heading's place in links."""
+    return "".join(c if c.isalnum() else "-" for c in title.lower()).strip("-")
+
+
+def page(run: Run, summary: dict[str, Any], figures: dict[str, list[str]]) -> str:
     """The whole report as HTML.
 
     Args:
-        figures: name → SVG text of figures.draw; the only text that is not escaped.
+        figures: name → panels as SVG text of figures.draw; the only text that is not escaped.
     """
     from markupsafe import Markup
 
-    done = sum(s.artifact is not None for s in run.stages)
+    done = [s for s in run.stages if s.artifact is not None]
     return fill(
         "index.html.j2",
         run=run,
         summary=summary,
-        state=f"{done} of {len(run.stages)} stages are done",
+        state=f"{len(done)} of {len(run.stages)} stages are done",
         waiting=[s for s in run.stages if s.artifact is None],
-        headline=whole.headline(summary),
+        earlier=[s for s in done if s.state != "done"],
+        links={s.name: f"../{s.manifest_file}" for s in done},
+        anchor=anchor,
+        headline=[*headline.models(summary), headline.data(summary)],
+        headline_text=headline.text(summary),
         funnel=_funnel(run),
-        sections=_sections(run, summary, figures),
-        figures={name: Markup(svg) for name, svg in figures.items()},  # noqa: S704 - drawn by us from numbers
+        chapters=_chapters(run, summary),
+        figures={name: [Markup(svg) for svg in panels] for name, panels in figures.items()},  # noqa: S704 - ours
     )
 
 
@@ -74,33 +88,95 @@ def _funnel(run: Run) -> list[dict[str, Any]]:
 _COUNTS = ("records_in", "records_kept", "records_dropped")
 
 
-def _sections(run: Run, s: dict[str, Any], figures: dict[str, str]) -> list[Section]:
-    found = [
-        Section("Filters against truth", data.filters_text(s), data.filters(s)),
-        Section("Agreement between annotation rounds", [], data.agreement(s)),
-        Section("Domain and quality classifiers", data.classifiers_text(s), data.classifiers(s), "quality"),
-        Section("Mixes, packing and contamination", [], data.mixes(s)),
-        Section("Duplicates in the SFT set", selection.duplicates_text(s), selection.duplicates(s)),
-        Section("Safety of the SFT set", selection.safety_text(s), selection.safety(s)),
-        Section("Complexity and quality (Deita)", sft.deita_text(s), sft.deita(s), "deita"),
-        Section("Context Relevance", sft.relevance_text(s), [], "relevance"),
-        Section("Composition of the SFT set", sft.composition_text(s), sft.composition(s), "composition"),
-        Section("Departments and diseases", sft.topics_text(s), sft.topics(s), "topics"),
-        Section("The preference set", prefer.preferences_text(s), prefer.preferences(s)),
-        Section("Trainings", [], models.trainings(s), "losses"),
-        Section("Held-out perplexity", [models.PERPLEXITY], models.perplexity(s), "perplexity"),
-        Section("Supervised fine-tuning and DPO", [], [*models.sft(s), *models.dpo(s)]),
-        Section("Answers judged in pairs", models.judge_text(run, "evaluate/pairwise"), models.pairwise(s), "pairwise"),
-        Section("Multi-turn dialogues", models.judge_text(run, "evaluate/multiturn"), models.multiturn(s), "rounds"),
-        Section("Knowledge", [NOTE], knowledge(s), "knowledge"),
-        Section("Safety of the models", probe_text(run), probe(s)),
-        Section("Annotator", whole.annotator_text(s), whole.annotator(s)),
-        Section("Time", [f"All finished stages took {duration(s['total_seconds'])} in all."], whole.times(s)),
-        Section("Provenance", [whole.PROVENANCE], whole.provenance(run, s)),
-        Section("Limitations", whole.limitations(s)),
+def _chapters(run: Run, s: dict[str, Any]) -> list[Chapter]:
+    both = "evaluate/pairwise", "evaluate/multiturn"
+    return [
+        Chapter(
+            "Data",
+            [
+                Section("Filters against truth", ("sample",), data.filters_text(s), data.filters(s)),
+                Section(
+                    "Agreement between annotation rounds",
+                    _named("corpus", "domain_labels", "quality_labels"),
+                    [],
+                    data.agreement(s),
+                ),
+                Section(
+                    "Domain and quality classifiers",
+                    _named("corpus", "domain", "quality"),
+                    data.classifiers_text(s),
+                    data.classifiers(s),
+                    "quality",
+                ),
+                Section(
+                    "Mixes, packing and contamination",
+                    _named("corpus", "mix1", "mix2", "pack1", "pack2", "decontaminate"),
+                    [],
+                    data.mixes(s),
+                ),
+                Section(
+                    "Duplicates in the SFT set",
+                    _named("instruct", "dedup", "questions"),
+                    selection.duplicates_text(s),
+                    selection.duplicates(s),
+                ),
+                Section("Safety of the SFT set", ("instruct/safety",), selection.safety_text(s), selection.safety(s)),
+                Section(
+                    "Complexity and quality (Deita)", ("instruct/deita",), sft.deita_text(s), sft.deita(s), "deita"
+                ),
+                Section("Context Relevance", ("instruct/relevance",), sft.relevance_text(s), [], "relevance"),
+                Section(
+                    "Composition of the SFT set",
+                    ("instruct/select",),
+                    sft.composition_text(s),
+                    sft.composition(s),
+                    "composition",
+                ),
+                Section("Departments and diseases", ("instruct/topics",), sft.topics_text(s), sft.topics(s), "topics"),
+                Section(
+                    "The preference set",
+                    _named("prefer", "subjective", "objective", "select"),
+                    prefer.preferences_text(s),
+                    prefer.preferences(s),
+                ),
+            ],
+        ),
+        Chapter(
+            "Training",
+            [
+                Section("Loss and speed", TRAININGS, [], models.trainings(s), "losses"),
+                Section("Held-out perplexity", TRAININGS[:2], [models.PERPLEXITY], models.perplexity(s), "perplexity"),
+                Section(
+                    "Supervised fine-tuning and DPO", TRAININGS[2:], [], [*models.sft(s), *models.dpo(s)], "preference"
+                ),
+            ],
+        ),
+        Chapter("Knowledge", [Section("Knowledge", ("evaluate/knowledge",), [NOTE], knowledge(s), "knowledge")]),
+        Chapter(
+            "Dialogue",
+            [
+                Section(
+                    "Answers judged in pairs", both[:1], models.judge_text(run, both[0]), models.pairwise(s), "pairwise"
+                ),
+                Section(
+                    "Multi-turn dialogues", both[1:], models.judge_text(run, both[1]), models.multiturn(s), "rounds"
+                ),
+            ],
+        ),
+        Chapter("Safety", [Section("Safety", ("evaluate/safety",), probe_text(run), probe(s))]),
+        Chapter(
+            "Provenance",
+            [
+                Section("Annotator", (), whole.annotator_text(s), whole.annotator(s)),
+                Section(
+                    "Time", (), [f"All finished stages took {duration(s['total_seconds'])} in all."], whole.times(s)
+                ),
+                Section("Code, settings and files", (), [whole.PROVENANCE], whole.provenance(run, s)),
+                Section("Limitations", (), whole.limitations(s)),
+            ],
+        ),
     ]
-    for section in found:
-        if section.figure not in figures:
-            section.figure = ""
-        section.alt = f"{section.title}: the numbers are in the tables of this section"
-    return found
+
+
+def _named(group: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{group}/{name}" for name in names)

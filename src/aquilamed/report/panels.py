@@ -2,12 +2,12 @@
 
 from typing import Any
 
+INK = "#111213"  # found again in the SVG and made the page's text colour
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILION, GREY = "#56B4E9", "#D55E00", "#8A8A8A"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 LANGUAGES = {"zh": (BLUE, "o"), "en": (VERMILION, "s")}
-ASPECTS = ("fluency", "relevance", "completeness", "proficiency")
 FUNNEL = (
     *("corpus/language", "corpus/rules", "corpus/pii", "corpus/toxicity", "corpus/dedup", "corpus/decontaminate"),
     *(
@@ -21,6 +21,9 @@ FUNNEL = (
     *("instruct/deita", "instruct/relevance", "instruct/select"),
 )
 READERS = {"sources/documents": BLUE, "sources/dialogues": ORANGE}
+
+
+_BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # a legend's place, under the labels
 
 
 def funnel(axis: Any, summary: dict[str, Any]) -> bool:
@@ -63,8 +66,10 @@ def perplexity(axis: Any, summary: dict[str, Any]) -> bool:
                 continue
             label = f"{lang}, held out of mix {number + 1}"
             axis.plot([left, right], pair, color=color, marker=marker, linestyle=("-", "--")[number], label=label)
-            for x, y, side in ((left, pair[0], 10), (right, pair[1], -14)):
-                axis.annotate(f"{y:.4g}", (x, y), (0, side), textcoords="offset points", ha="center", fontsize=8)
+            others = [told.get(k) or {} for k in ("before", "after")]
+            for x, y, place, all_of in zip((left, right), pair, ("left", "right"), others, strict=True):
+                shift = (5 if place == "left" else -5, 6 if y >= max(all_of.values()) else -13)
+                axis.annotate(f"{y:.4g}", (x, y), shift, textcoords="offset points", ha=place, fontsize=8)
             values += pair
     if not values:
         return False
@@ -75,7 +80,7 @@ def perplexity(axis: Any, summary: dict[str, Any]) -> bool:
     axis.set_xlim(-0.35, 2.35)
     axis.set(ylabel="perplexity per token (log scale)", title="Held-out perplexity (lower is better)")
     axis.grid(axis="y", alpha=0.25)
-    axis.legend(fontsize=8, frameon=False, handlelength=3.5)
+    axis.legend(fontsize=8, frameon=False, handlelength=3.5, ncols=2, **_BELOW)
     return True
 
 
@@ -127,7 +132,7 @@ def knowledge(axis: Any, summary: dict[str, Any]) -> bool:
             [r["accuracy"] for r in mine],
             width * 0.92,
             yerr=[r["stderr"] or 0 for r in mine],
-            error_kw={"elinewidth": 0.9, "capsize": 2},
+            error_kw={"elinewidth": 0.9, "capsize": 2, "ecolor": INK},
             color=PALETTE[number % 6],
             hatch=HATCHES[number % 6],
             edgecolor="white",
@@ -142,10 +147,16 @@ def knowledge(axis: Any, summary: dict[str, Any]) -> bool:
     sizes = {t: max(r["n"] for r in rows if r["task"] == t) for t in tasks}
     axis.set_xticks(range(len(tasks)), [f"{t}\n(n = {sizes[t]:,})" for t in tasks])
     top = max(r["accuracy"] + (r["stderr"] or 0) for r in rows)
-    axis.set_ylim(0, min(115, max(40, top * 1.35)))
+    axis.set_ylim(0, min(108, max(40, top * 1.12)))
     axis.set(ylabel="accuracy, % (± standard error)", title="Knowledge: multiple choice")
-    axis.legend(fontsize=8, frameon=False, ncols=min(5, len(models) + 1), loc="upper left")
+    axis.legend(fontsize=8, frameon=False, ncols=min(5, len(models) + 1), columnspacing=1.2, **_BELOW)
     return True
+
+
+def knowledge_size(summary: dict[str, Any]) -> tuple[float, float]:
+    """The size of a figure of `knowledge`: a bar per model and benchmark."""
+    bars = sum(r["accuracy"] is not None for r in summary["knowledge"])
+    return max(4.8, min(11, 1 + 0.42 * bars)), 3.6
 
 
 def loss(axis: Any, name: str, curve: list[list[float]], validation: list[list[float]]) -> None:
@@ -204,15 +215,15 @@ def aspect(axis: Any, name: str, models: dict[str, Any]) -> None:
             edgecolor="white",
             label=model,
             yerr=_reach(rounds, name),
-            ecolor="#555555",
+            ecolor=INK,
             capsize=2,
         )
         axis.bar_label(drawn, [f"{r[name]:.1f}" for r in rounds], padding=2, fontsize=7)
     axis.set_xticks(sorted(numbers))
-    axis.set_ylim(0, 5.5)
-    axis.set(xlabel="round", title=name)
-    if name == ASPECTS[0]:
-        axis.set_ylabel("judge's mean score (1 to 5)")
+    axis.set_ylim(0, 6.4)  # room for the legend
+    axis.set_yticks(range(6))
+    axis.set(xlabel="round", title=name, ylabel="judge's mean score (1 to 5)")
+    axis.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
 
 
 def _reach(rounds: list[dict[str, Any]], name: str) -> list[list[float]] | None:

@@ -1,59 +1,13 @@
-"""The report's sections about the run as a whole: headline, annotator, time, provenance, limitations."""
+"""The report's sections about the run as a whole: annotator, time, provenance, limitations."""
 
 from typing import Any
 
 from aquilamed.progress import duration
-from aquilamed.report.cells import ABSENT, Table, accuracy, arrow, count, get, number, percent, spans
+from aquilamed.report.cells import ABSENT, Table, count, number
 from aquilamed.report.gather import Run, printable
 
 OFFLINE = "Labels and judgements come from two rule-based raters, not from an LLM."
 PROVENANCE = "A fingerprint hashes a stage's code, its settings, the seed, its inputs and the files that it read."
-
-
-def headline(s: dict[str, Any]) -> Table:
-    """The run in a dozen lines."""
-    stages, p, dpo = s["stages"], s["perplexity"], s["dpo"]
-    pairs = ["prefer/subjective", "prefer/objective", *(n for n in ("sources/preferences",) if n in stages)]
-    rows = [
-        [
-            "Documents: in files → after rules → domain, best quality",
-            arrow(
-                *(
-                    count(get(stages, n, k))
-                    for n, k in (
-                        ("sources/documents", "records_in"),
-                        ("corpus/rules", "records_kept"),
-                        ("corpus/quality", "records_kept"),
-                    )
-                )
-            ),
-        ],
-        [
-            "Dialogues: in files → SFT set",
-            arrow(
-                count(get(stages, "sources/dialogues", "records_in")),
-                count(get(stages, "instruct/select", "records_kept")),
-            ),
-        ],
-        [
-            "Preference pairs: " + " / ".join(n.split("/")[1].replace("preferences", "published") for n in pairs),
-            " / ".join(count(get(stages, n, "records_kept")) for n in pairs),
-        ],
-    ]
-    for lang, name in (("zh", "Chinese"), ("en", "English")):
-        for pack, (mix, before, after) in spans(p).items():
-            values = (number(get(p, "sets", pack, k, lang)) for k in ("before", "after"))
-            rows.append([f"Perplexity, {name}, held out of {mix}: {before} → {after}", arrow(*values)])
-    rows += [
-        ["SFT validation loss: before → best", arrow(number(s["sft"]["first"]), number(s["sft"]["best"]))],
-        [
-            "DPO preference accuracy: before → after",
-            arrow(*(percent(get(dpo, k, "accuracy")) for k in ("before", "after"))),
-        ],
-        *([f"{r['task']}, {r['model']}", accuracy(r)] for r in s["knowledge"]),
-        ["Time of all finished stages", duration(s["total_seconds"])],
-    ]
-    return Table(["What", "Measured"], rows)
 
 
 def annotator_text(s: dict[str, Any]) -> list[str]:
@@ -96,7 +50,7 @@ def times(s: dict[str, Any]) -> list[Table]:
         ]
         for name, v in s["stages"].items()
     ]
-    return [Table(["Stage", "State", "Time", "Seconds", "Attempts"], rows, 2)]
+    return [Table(["Stage", "State", "Time", "Seconds", "Attempts"], rows, 2, "Stages", folded=True)]
 
 
 def provenance(run: Run, s: dict[str, Any]) -> list[Table]:
