@@ -45,7 +45,7 @@ def test_two_writers_killed_in_the_middle_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_second_verdict_is_refused_until_the_first_is_undone(tmp_path: Path) -> None:
     store = ReviewStore(tmp_path)
-    store.add("li", "pair", "p", "t", False, {"verdict": "A", "comment": "一\ud800"})
+    store.add("li", "pair", "p", "t", False, {"verdict": "A", "comment": "一\ud800\u202e\x00<b>"})
     with pytest.raises(Twice, match="'li' has judged pair p already"):
         ReviewStore(tmp_path).add("li", "pair", "p", "t", True, {"verdict": "B"})
     store.add("wang", "pair", "p", "t", True, {"verdict": "B"})
@@ -58,7 +58,7 @@ def test_a_second_verdict_is_refused_until_the_first_is_undone(tmp_path: Path) -
     assert store.counts("pair") == {("p", "t"): 2}
     first = store.undo("li", ("pair",))
     assert first is not None
-    assert first.said == {"verdict": "A", "comment": "一?"}
+    assert first.said == {"verdict": "A", "comment": "一\ufffd\ufffd\ufffd<b>"}
     assert store.undo("li", ("pair",)) is None
     assert [v.rater for v in store.verdicts("pair")] == ["wang"]
     assert len(store.verdicts("pair", standing=False)) == 3, "what was undone stays"

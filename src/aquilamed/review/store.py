@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from aquilamed.config import Invalid
 from aquilamed.records import canonical
+from aquilamed.sources.lines import safe
 
 Kind = Literal["pair", "answer", "comparison"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -91,7 +92,7 @@ class ReviewStore:
 
     def add(self, rater: str, kind: Kind, item: str, texts: str, swapped: bool, said: dict[str, Any]) -> int:
         """Commit a verdict; returns its id. Raises `Twice` while another one of the reviewer stands on these texts."""
-        row = (now(), rater, kind, item, texts, int(swapped), canonical(_encodable(said)))
+        row = (now(), rater, kind, item, texts, int(swapped), canonical(_text(said)))
         columns = "at, rater, kind, item, texts, swapped, said"
         try:
             with self._lock:
@@ -141,7 +142,7 @@ class ReviewStore:
     ) -> Comparison:
         """Commit two models' answers to one prompt."""
         made = Comparison(
-            secrets.token_hex(8), now(), _encodable(list(prompt)), list(models), _encodable(list(answers)), settings
+            secrets.token_hex(8), now(), _text(list(prompt)), list(models), _text(list(answers)), settings
         )
         row = (made.id, made.at, *map(canonical, (made.prompt, made.models, made.answers, made.settings)))
         with self._lock:
@@ -198,10 +199,10 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _encodable(value: Any) -> Any:
-    """Without lone surrogates, which JSON allows and UTF-8 does not."""
+def _text(value: Any) -> Any:
+    """With U+FFFD for what no reader of ours takes for text: lone surrogates, NUL, overrides of direction."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return safe(value)
     if isinstance(value, dict):
-        return {key: _encodable(v) for key, v in value.items()}
-    return [_encodable(v) for v in value] if isinstance(value, list) else value
+        return {key: _text(v) for key, v in value.items()}
+    return [_text(v) for v in value] if isinstance(value, list) else value
