@@ -68,7 +68,7 @@ class _Work:
         self.item = gr.HTML(elem_id="item")
         with gr.Row(elem_id="aspects"):
             self.aspects = [
-                gr.Radio(label=text(f"aspect.{name}"), elem_id=f"aspect-{name}", min_width=220) for name in ASPECTS
+                gr.Radio(label=text("aspect." + name), elem_id=f"aspect-{name}", min_width=220) for name in ASPECTS
             ]
         self.dangerous = gr.CheckboxGroup(label=text("review.dangerous"), elem_id="dangerous")
         with gr.Row():
@@ -210,11 +210,11 @@ class _Work:
     def _form(self, kind: str, shown: Shown | None, said: dict[str, Any]) -> list[Any]:
         text, live = self.text, shown is not None
         words = SAID[kind]
-        labels = [text(f"say.{word}") for word in words]
+        labels = [text("say." + word) for word in words]
         buttons = [
             gr.update(value=f"{label} ({key})", interactive=live) for label, key in zip(labels, "102", strict=True)
         ]
-        short = [(text(f"short.{word}"), word) for word in words]
+        short = [(text("short." + word), word) for word in words]
         aspects = [gr.update(choices=short, value=said.get("aspects", {}).get(name)) for name in ASPECTS]
         sides = [("A (f)", "A"), ("B (g)", "B")] if kind == "pair" else [(text("review.this") + " (f)", "A")]
         flagged = said.get("dangerous", [])
@@ -236,7 +236,7 @@ class _Work:
 
     def _queues(self, disputes: bool) -> list[tuple[str, str]]:
         names = ["pair", "answer", *([DISPUTE] if disputes else [])]
-        return [(self.text(f"review.queue_{name}"), name) for name in names]
+        return [(self.text("review.queue_" + name), name) for name in names]
 
 
 _UP = "() => document.querySelector('#progress').scrollIntoView({block: 'nearest'})"
