@@ -235,8 +235,9 @@ class _Work:
         return self.site.html("item.html.j2", shown=shown, dispute=dispute, problem=problem)
 
     def _queues(self, disputes: bool) -> list[tuple[str, str]]:
-        names = ["pair", "answer", *([DISPUTE] if disputes else [])]
-        return [(self.text("review.queue_" + name), name) for name in names]
+        text = self.text
+        found = [(text("review.queue_pair"), "pair"), (text("review.queue_answer"), "answer")]
+        return [*found, (text("review.queue_dispute"), DISPUTE)] if disputes else found
 
 
 _UP = "() => document.querySelector('#progress').scrollIntoView({block: 'nearest'})"
