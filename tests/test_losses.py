@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import tiny_model
-from aquilamed.losses import can_pack, packs, token_losses
+from aquilamed.losses import SHORT, can_pack, packs, token_losses
 from aquilamed.models import ModelConfig, load_model
 from aquilamed.train.matmul import packed_products
 
@@ -41,6 +41,29 @@ def test_losses_equal_those_of_single_rows(model) -> None:
     for tokens in (1, 12, 4096):
         for row, losses in zip(ROWS, token_losses(model, ROWS, tokens=tokens), strict=True):
             assert torch.allclose(losses, plain(model, row), atol=2e-6)
+
+
+def test_what_rows_begin_with_in_common_runs_once(model) -> None:
+    import torch
+
+    rows = [
+        [1, 2, 3, *range(9, 30)],
+        [1, 2, 3, 50],
+        [1, 2, 3, 60, 61, 62],
+        [1, 2, 3, *range(70, 70 + SHORT)],
+        [1, 2, 4, 8],
+    ]
+    inputs: list[int] = []
+    seen = model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: inputs.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    found = token_losses(model, rows, tokens=4096)
+    seen.remove()
+    for row, losses in zip(rows, found, strict=True):
+        assert torch.allclose(losses, plain(model, row), atol=2e-6)
+    assert inputs[-1] == sum(len(row) - 1 for row in rows) - 3 * 2, (
+        "three short rows leave two tokens each to the first"
+    )
 
 
 def test_only_the_wanted_places_are_scored(model) -> None:

@@ -1,8 +1,8 @@
 """Token losses: cross-entropy of given tokens by a causal language model.
 
 Passes are packed where that is proven equal: rows stand one behind the other in one long row without padding, every row
-attends to itself alone (one causal attention call per row, no mask in memory), and the language-model head runs only where
-a loss is wanted, in blocks of the vocabulary that stay in the cache. Other architectures take padded passes.
+attends to itself alone (one causal attention call per row), what all rows begin with runs once, and the language-model head
+runs only where a loss is wanted, in blocks of the vocabulary that stay in the cache. Other architectures take padded passes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,15 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from aquilamed.allocator import keep_memory
 from aquilamed.scoring import BATCH_TOKENS, batches
 from aquilamed.train.attention import use_documents
 from aquilamed.train.matmul import packed_products, product
 
 PACK_TOKENS = {"cpu": 1024}
 """Tokens per packed pass: a layer's activations stay in a CPU's cache; other devices take BATCH_TOKENS."""
+SHORT = 256
+"""Longest row that looks back at the shared beginning: behind it attention under a mask costs more than it saves."""
 HEAD_BLOCK = 2048
 """Vocabulary entries per block of the head: 512 rows × 2048 × 4 bytes = 4 MB."""
 
@@ -67,6 +70,8 @@ def token_losses(
     inputs = [rows[i][: wanted[i][-1]] for i in work]
     if on_batch and len(work) < len(rows):
         on_batch(len(rows) - len(work))
+    if model.device.type == "cpu":
+        keep_memory()
     with torch.inference_mode():
         if packed := can_pack(model):
             plan = packs([len(i) for i in inputs], tokens or PACK_TOKENS.get(model.device.type, BATCH_TOKENS))
@@ -90,19 +95,31 @@ def _packed_losses(
 ) -> Any:
     import torch
 
-    ids = torch.tensor([[t for row in rows for t in row]], device=model.device)
-    positions = torch.tensor([[p for row in rows for p in range(len(row))]], device=model.device)
-    ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()
+    first = _shared_beginning(rows)
+    skipped = [0] + [first if len(row) <= SHORT else 0 for row in rows[1:]]  # what a row leaves to the first one
+    ends = torch.tensor([len(row) - skip for row, skip in zip(rows, skipped, strict=True)]).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
+    ids = torch.tensor([[t for row, skip in zip(rows, skipped, strict=True) for t in row[skip:]]], device=model.device)
+    positions = [p for row, skip in zip(rows, skipped, strict=True) for p in range(skip, len(row))]
     hidden = model.base_model(
         input_ids=ids,
-        position_ids=positions,
+        position_ids=torch.tensor([positions], device=model.device),
         use_cache=False,
-        documents=[(s, e, 0, 0) for s, e in zip(starts, ends, strict=True)],
+        documents=[(s, e, 0, skip) for s, e, skip in zip(starts, ends, skipped, strict=True)],
     ).last_hidden_state[0]
-    at = torch.tensor([s + p for s, places in zip(starts, before, strict=True) for p in places], device=model.device)
+    at = [
+        s + p - skip if p >= skip else p
+        for s, skip, places in zip(starts, skipped, before, strict=True)
+        for p in places
+    ]
     aims = torch.tensor([t for target in targets for t in target], device=model.device)
-    return _head_losses(model.get_output_embeddings(), hidden[at], aims)
+    return _head_losses(model.get_output_embeddings(), hidden[torch.tensor(at, device=model.device)], aims)
+
+
+def _shared_beginning(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with, each keeping one of its own: a template's opening, run once."""
+    least = min(map(len, rows)) - 1
+    return next((n for n in range(least) if len({row[n] for row in rows}) > 1), least) if len(rows) > 1 else 0
 
 
 def _head_losses(head: Any, hidden: Any, targets: Any) -> Any:
@@ -163,7 +180,7 @@ def can_pack(model: Any) -> bool:
         and getattr(config, "attention_chunk_size", None) is None
     ):
         ids = [(7 * i + 3) % config.vocab_size for i in range(40)]
-        rows = [ids[:23], ids[23:]]
+        rows = [ids[:23], ids[:4] + ids[23:]]
         before, targets = [range(len(r) - 1) for r in rows], [r[1:] for r in rows]
         with torch.inference_mode():
             plain = torch.cat(

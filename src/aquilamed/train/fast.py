@@ -4,16 +4,13 @@ None of it changes what is computed: losses and gradients are those of the plain
 (tests/train/test_fast.py). On a GPU only the fused head is used.
 """
 
-import ctypes
-import sys
 from typing import Any
 
+from aquilamed.allocator import keep_memory
 from aquilamed.losses import can_pack
 from aquilamed.train.attention import NAME, use_documents
 from aquilamed.train.head import add_head, plain
 from aquilamed.train.matmul import fast_linear
-
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def make_fast(model: Any, one_weight: bool = True) -> Any:
@@ -41,15 +38,3 @@ def _can_pack(model: Any) -> bool:
 def takes_documents(model: Any) -> bool:
     """Whether `make_fast` taught a model to take `documents`: packed rows then become one row, without padding."""
     return bool(getattr(model.config, "_attn_implementation", None) == NAME)
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of returning it to the system.
-
-    Else every large tensor is fresh pages each time: with a vocabulary of 49k these page faults cost up to a quarter
-    of a step. Elsewhere than on Linux with glibc nothing happens.
-    """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(M_MMAP_MAX, 0)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        library.mallopt(M_TOP_PAD, 2**26)
