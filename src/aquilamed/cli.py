@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aquilamed import __version__, cli_serve
+from aquilamed import __version__, cli_launch, cli_serve
 from aquilamed.cli_report import compare, report
 from aquilamed.cli_review import review_app
 from aquilamed.config import Invalid, StageFailed
@@ -31,7 +31,7 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(review_app, name="review")
-for command in (report, compare, cli_serve.chat, cli_serve.serve, cli_serve.web):
+for command in (report, compare, cli_serve.chat, cli_serve.serve, cli_serve.web, cli_launch.join, cli_launch.launch):
     app.command()(command)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
@@ -74,6 +74,8 @@ def run(
 ) -> None:
     """Run a recipe: skip what is done, continue what was interrupted, write the report."""
     from aquilamed import pipeline, report
+    from aquilamed.launch import check_place
+    from aquilamed.launch.meeting import end
     from aquilamed.planned_trainings import check_hardware
     from aquilamed.recipe import load_recipe
     from aquilamed.review.hand_over import hand_over
@@ -81,6 +83,7 @@ def run(
     loaded = load_recipe(recipe, overrides)
     check_hardware(loaded)
     space, remote = workspace_at(workspace or f"workspaces/{loaded.name}")
+    check_place(loaded, remote is not None)
     progress = Progress()
     finished = remote.up if remote else None
     try:
@@ -95,6 +98,7 @@ def run(
                 progress.say(f"Report: {report.write(space)}")
             if remote:
                 remote.up_top()
+            end(space.root)
     except KeyboardInterrupt:  # caught here because typer would turn it into a bare "Aborted."
         progress.say("Interrupted: run the same command again to continue.")
         raise typer.Exit(130) from None

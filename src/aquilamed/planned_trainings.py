@@ -92,7 +92,9 @@ def planned_choice(recipe: Recipe, stage: str) -> Choice:
     Raises `Invalid` when none does, and while nobody knows the base model.
     """
     config, machine = trainings(recipe)[stage], machine_of(recipe, stage)
-    shape = base_shape(recipe.base_model)
+    shape, why = known_shape(recipe)
+    if shape is None:
+        raise Invalid(why)
     found = choices(shape, config, length_of(recipe, stage), machine)
     chosen = next((c for c in found if allowed(c, config, machine) and c.fits), None)
     if chosen is None:

@@ -5,14 +5,16 @@ stage's own function (`worker`), knowing only that it is one of many (`train/ran
 """
 
 import json
+import os
 import shutil
 import socket
 
 from aquilamed.config import Config, Invalid
 from aquilamed.launch.agent import take_part
 from aquilamed.launch.job import Job, job_folder
+from aquilamed.launch.meeting import gather
 from aquilamed.planned_trainings import machine_of, planned_choice
-from aquilamed.recipe import save_recipe
+from aquilamed.recipe import Recipe, save_recipe
 from aquilamed.records import write_atomic
 from aquilamed.stage import Context, Result, Stage
 from aquilamed.train.common import TrainConfig
@@ -43,17 +45,26 @@ def run_stage(stage: Stage, context: Context, config: Config | None) -> Result:
         choice.layout,
         choice.offload,
         hardware.device,
-        "127.0.0.1" if nodes == 1 else socket.gethostname(),
+        "127.0.0.1" if nodes == 1 else os.environ.get("AQUILAMED_HOST") or socket.gethostname(),
         _free_port(),
     )
     shutil.rmtree(job_folder(context.out), ignore_errors=True)  # of an attempt that failed
     write_atomic(job.folder / "recipe.yaml", save_recipe(context.recipe).encode())
     job.write()
     context.progress.say(f"  {devices} processes ({choice.layout}) on {nodes} machine{'s' if nodes > 1 else ''}.")
+    if nodes > 1:
+        gather(context.root.resolve(), job, context.progress)
     take_part(job, 0)
     told = json.loads((job.folder / "result.json").read_text(encoding="utf-8"))
     metrics = {**told["metrics"], "processes": devices, "layout": choice.layout}
     return Result(metrics, told["records_in"])
+
+
+def check_place(recipe: Recipe, remote: bool) -> None:
+    """Raise `Invalid` for trainings on several machines whose workspace is behind a URL: they meet in a folder."""
+    hardware = recipe.hardware
+    if remote and hardware and any(hardware.nodes(n)[0] > 1 for n in (hardware.gpus, *hardware.gpus_of.values())):
+        raise Invalid("hardware asks for several machines: give a --workspace folder that all of them share, not a URL")
 
 
 def _check_devices(device: str, processes: int) -> None:

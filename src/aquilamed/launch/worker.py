@@ -29,6 +29,7 @@ from aquilamed.workspace import MANIFEST, Artifact
 def main(path: Path) -> int:
     """Run a job's stage in this process; returns its exit code."""
     job, rank = read_job(path), int(os.environ["RANK"])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word: the runner speaks
     threading.Thread(target=_die_with, args=(int(os.environ[PARENT]),), daemon=True).start()
     try:
         quiet()
