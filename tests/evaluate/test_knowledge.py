@@ -95,8 +95,10 @@ def test_a_prompt_over_the_context_is_refused(tmp_path: Path) -> None:
 
 
 def test_turned_options_keep_their_answer(tmp_path: Path) -> None:
-    ctx = stage(tmp_path, [question(n, "ABCD"[n % 4]) for n in range(8)])
-    for q in read_questions(ctx, ctx.recipe.evaluate.benchmarks[0]).test:
+    ctx = stage(tmp_path, [question(n, "ABCD"[n % 4]) for n in range(16)])
+    asked = read_questions(ctx, ctx.recipe.evaluate.benchmarks[0]).test
+    assert asked
+    for q in asked:
         right = q.options["ABCD".index(q.answer)]
         for places in range(4):
             shown = turned(q, places)

@@ -16,7 +16,9 @@ def open_model(model: Any, tokenizer: Any, batch_size: int) -> Any:
     """A loaded model as the harness sees it."""
     from aquilamed.evaluate.shared_prefix import SharedPrefixLM
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     length = model.config.max_position_embeddings
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     length = model.config.max_position_embeddings
     lm = SharedPrefixLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=length)
     lm.together = batch_size
@@ -86,7 +88,6 @@ def _evaluate(lm: Any, task: str, docs: list[dict[str, Any]], settings: dict[str
         }
     )
     local.set_fewshot_seed(seed=0)
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with contextlib.redirect_stderr(io.StringIO()):  # the harness draws bars that cannot be switched off
         # Not `simple_evaluate`: it reads the harness' own 13,000 task files first (7 CPU-seconds a call) for one of ours.
         output = evaluate(lm, {local.config.task: local}, bootstrap_iters=0, log_samples=True, apply_chat_template=chat)

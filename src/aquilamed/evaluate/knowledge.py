@@ -61,6 +61,8 @@ def run(ctx: Context, config: KnowledgeConfig) -> Result:
     """
     chosen = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "choice"]
     benchmarks = [(b, read_questions(ctx, b, config.limit)) for b in chosen]
+    for benchmark, questions in benchmarks:
+        questions.check(benchmark.task, _shots(benchmark, config))
     leaked = _leaked(ctx)
     results: list[dict[str, Any]] = []
     seconds: list[float] = []
@@ -104,7 +106,7 @@ def _score(
     backend: Backend, kept: Kept, benchmark: BenchmarkConfig, questions: Questions, config: KnowledgeConfig
 ) -> dict[str, Any]:
     """One model on one benchmark."""
-    shots = config.shots if benchmark.shots is None else benchmark.shots
+    shots = _shots(benchmark, config)
     asked = sheets(questions, shots)
     likely = [s for s in asked if _by_likelihood(s, config)]
     backend.check(benchmark.task, likely, shots, config.chat, 1)
@@ -144,6 +146,10 @@ def _score(
     for row in rows:
         del row["options"]
     return {"result": result, "rows": rows}
+
+
+def _shots(benchmark: BenchmarkConfig, config: KnowledgeConfig) -> int:
+    return config.shots if benchmark.shots is None else benchmark.shots
 
 
 def _by_likelihood(sheet: Sheet, config: KnowledgeConfig) -> bool:

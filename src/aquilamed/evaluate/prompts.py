@@ -40,7 +40,7 @@ def sheets(questions: Questions, shots: int, turn: int = 0) -> list[Sheet]:
     """All scored questions with their options turned by `turn` places; the examples stay as they are."""
     found = []
     for question in questions.test:
-        examples = [e for e in questions.examples(question, shots) if e.id != question.id]
+        examples = questions.examples(question, shots)
         shown = turned(question, turn)
         found.append(Sheet(shown, prompt(shown, examples), tuple(e.id for e in examples)))
     return found

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from aquilamed.config import Config
+from aquilamed.config import Config, Invalid
 from aquilamed.evaluate.tasks import (
     ceval,
     cmb,
@@ -74,9 +74,9 @@ class BenchmarkConfig(Config):
     """Its files: a glob or folder below data_root, or sample://…"""
     answers: str | None = None
     """The file with the answers, where a benchmark publishes them apart (cmb_exam)."""
-    limit: int | None = None
+    limit: int | None = Field(default=None, ge=1)
     """Score at most so many items, chosen by seeded hash; null scores all."""
-    shots: int | None = None
+    shots: int | None = Field(default=None, ge=0)
     """Few-shot examples for this benchmark; null takes knowledge.shots."""
 
     @field_validator("task")
@@ -113,12 +113,24 @@ class Questions:
     def examples(self, question: Question, count: int) -> list[Question]:
         """The first `count` fixed examples of the question's subject, else of the benchmark in the question's language.
 
-        Questions with several right letters get examples with several, where there are any.
+        Questions with several right letters get examples with several. Where there are not enough of those, the next
+        wider choice counts; there may be fewer than `count` in all.
         """
         several = len(question.answer) > 1
-        shots = [s for s in self.shots if (len(s.answer) > 1) == several] or self.shots
-        same = [s for s in shots if s.subject == question.subject] or [s for s in shots if s.lang == question.lang]
-        return (same or shots)[:count]
+        other = [s for s in self.shots if s.id != question.id]
+        spoken = [s for s in other if s.lang == question.lang]
+        alike = [s for s in spoken if (len(s.answer) > 1) == several]
+        choices = [[s for s in alike if s.subject == question.subject], alike, spoken, other]
+        return next((c for c in choices if len(c) >= count), other)[:count]
+
+    def check(self, task: str, count: int) -> None:
+        """Raises `Invalid` when a question would see fewer than `count` examples: the score would not be what it is called."""
+        least = min((len(self.examples(q, count)) for q in self.test), default=count)
+        if least < count:
+            raise Invalid(
+                f"{task}: {count} shots are wanted, and there are {least} examples; set evaluate.benchmarks[].shots to "
+                f"{least}, or add questions of the benchmark's dev part"
+            )
 
 
 @dataclass(frozen=True)
@@ -155,6 +167,11 @@ def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None =
                 shots += alike[:RESERVED] if len(alike) > RESERVED or not several else []
         reserved = {q.id for q in shots}
         test = [q for q in test if q.id not in reserved]
+    if not test:
+        apart = f"; all {len(shots)} are few-shot examples" if shots else ""
+        raise Invalid(
+            f"{benchmark.task}: no question to score in {benchmark.path}{apart}; check the path and the files"
+        )
     most = benchmark.limit if benchmark.limit is not None else limit
     return Questions(sorted(test[:most], key=lambda q: q.id), shots)
 
@@ -162,6 +179,8 @@ def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None =
 def read_dialogues(ctx: Context, benchmark: BenchmarkConfig, limit: int | None = None) -> list[Dialogue]:
     """A dialogue benchmark's items with their reference answers, chosen by seeded hash when limited."""
     items = [d for d in _read(ctx, benchmark) if isinstance(d, Dialogue)]
+    if not items:
+        raise Invalid(f"{benchmark.task}: no dialogue in {benchmark.path}; check the path and the files")
     most = benchmark.limit if benchmark.limit is not None else limit
     chosen = sorted(items, key=lambda d: by_hash(d.id, ctx.seed))[:most]
     return sorted(chosen, key=lambda d: d.id)

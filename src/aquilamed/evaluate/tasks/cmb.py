@@ -25,7 +25,7 @@ def read(files: Files) -> list[Question]:
                     origin,
                     lang="zh",
                     split="test",
-                    stem=str(row.get("question", "")),
+                    stem=row.get("question"),
                     options=_options(row.get("option"), origin),
                     answer=re.sub(r"[^A-J]", "", answer.upper()),
                     several=True,

@@ -4,7 +4,7 @@ Its last 144 rows, single questions that test safety, spell the field `instruct`
 """
 
 from aquilamed.config import Invalid
-from aquilamed.evaluate.tasks.reading import Files, json_file, text, turns
+from aquilamed.evaluate.tasks.reading import Files, json_items, text, turns
 from aquilamed.records import Dialogue, record_id
 
 
@@ -12,12 +12,11 @@ def read(files: Files) -> list[Dialogue]:
     """Dialogues with all rounds, the last one being instruction and output."""
     found = []
     for name, path in files:
-        for number, row in enumerate(json_file(path), 1):
-            origin = f"{name}:{number}"
+        for origin, row in json_items(path, name):
             history = row.get("history") or []
-            if not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+            if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
                 raise Invalid(f"{origin}: history must be a list of [question, answer]")
-            pairs = [(str(asked), str(answered)) for asked, answered in history]
+            pairs = [(text(asked, origin, "history"), text(answered, origin, "history")) for asked, answered in history]
             pairs.append(
                 (
                     text(row.get("instruction", row.get("instruct")), origin, "instruction"),

@@ -1,7 +1,7 @@
 """Dialogues in OpenAI's messages form as a benchmark (JSON lines with lang and messages): the sample's, or your own."""
 
 from aquilamed.config import Invalid
-from aquilamed.evaluate.tasks.reading import Files, json_lines, text, turns
+from aquilamed.evaluate.tasks.reading import Files, an_object, json_lines, text, turns
 from aquilamed.records import Dialogue, record_id
 
 
@@ -23,9 +23,12 @@ def _read(files: Files) -> list[Dialogue]:
             messages, lang = row.get("messages"), text(row.get("lang"), origin, "lang")
             if not isinstance(messages, list) or len(messages) < 2 or len(messages) % 2:
                 raise Invalid(f"{origin}: messages must be user and assistant turns in pairs")
+            messages = [an_object(m, f"{origin}: messages") for m in messages]
             texts = [text(m.get("content"), origin, f"messages[{n}].content") for n, m in enumerate(messages)]
             if [m.get("role") for m in messages] != ["user", "assistant"] * (len(messages) // 2):
                 raise Invalid(f"{origin}: roles must be user, assistant in turn")
+            if lang not in ("zh", "en"):
+                raise Invalid(f"{origin}: lang is {lang[:20]!r}, not zh or en")
             kind = f"{'single' if len(messages) == 2 else 'multi'}_turn_QA_{lang}"
             pairs = list(zip(texts[::2], texts[1::2], strict=True))
             found.append(

@@ -1,7 +1,7 @@
 """Huatuo MedicalQA (Huatuo-26M's test set): JSON list with instruction [question, …] and output [answer, …]."""
 
 from aquilamed.config import Invalid
-from aquilamed.evaluate.tasks.reading import Files, json_file, text, turns
+from aquilamed.evaluate.tasks.reading import Files, json_items, text, turns
 from aquilamed.records import Dialogue, record_id
 
 
@@ -9,8 +9,7 @@ def read(files: Files) -> list[Dialogue]:
     """The first question and the first answer of every item."""
     found = []
     for name, path in files:
-        for number, row in enumerate(json_file(path), 1):
-            origin = f"{name}:{number}"
+        for origin, row in json_items(path, name):
             asked, answered = row.get("instruction"), row.get("output")
             if not isinstance(asked, list) or not isinstance(answered, list) or not asked or not answered:
                 raise Invalid(f"{origin}: instruction and output must be lists with a text")

@@ -23,8 +23,8 @@ def read(files: Files) -> list[Question]:
                     origin,
                     lang="en",
                     split="test",
-                    stem=str(row.get("question", "")),
-                    options=[str(row.get(f"op{letter}", "")) for letter in "abcd"],
+                    stem=row.get("question"),
+                    options=[row.get(f"op{letter}") for letter in "abcd"],
                     answer=LETTERS[right - 1],
                 )
             )

@@ -28,9 +28,9 @@ def _read(source: str, lang: str, files: Files) -> list[Question]:
                     origin,
                     lang=lang,
                     split="test",
-                    stem=str(row.get("question", "")),
-                    options=[str(options[key]) for key in "ABCD"],
-                    answer=str(row.get("answer_idx", "")),
+                    stem=row.get("question"),
+                    options=[options[key] for key in "ABCD"],
+                    answer=row.get("answer_idx"),
                 )
             )
     return found

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ LETTERS = "ABCDEFGHIJ"
 
 def csv_rows(path: Path, header: bool) -> Iterator[tuple[int, dict[str, str] | list[str]]]:
     """(line, row) of a UTF-8 CSV file; rows are dicts when there is a header."""
-    with path.open(encoding="utf-8-sig", newline="") as f:
+    with _decoded(path), path.open(encoding="utf-8-sig", newline="") as f:
         if header:
             reader = csv.DictReader(f)
             for row in reader:
-                yield reader.line_num, {k: v or "" for k, v in row.items() if k is not None}
+                if None in row:  # a comma without quotes moves every cell behind it
+                    raise Invalid(f"{path.name}:{reader.line_num}: more cells than the header has; quote the commas")
+                yield reader.line_num, {k: v or "" for k, v in row.items()}
         else:
             plain = csv.reader(f)
             for values in plain:
@@ -28,24 +31,53 @@ def csv_rows(path: Path, header: bool) -> Iterator[tuple[int, dict[str, str] | l
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, object) of a JSON-lines file."""
-    with path.open(encoding="utf-8-sig") as f:
+    with _decoded(path), path.open(encoding="utf-8-sig") as f:
         for number, line in enumerate(f, 1):
             if line.strip():
                 try:
                     value = json.loads(line)
-                except json.JSONDecodeError as error:
+                except (json.JSONDecodeError, RecursionError) as error:
                     raise Invalid(f"{path.name}:{number}: not JSON ({error}); repair or remove the line") from error
-                if not isinstance(value, dict):
-                    raise Invalid(f"{path.name}:{number}: an object is needed, this is {type(value).__name__}")
-                yield number, value
+                yield number, an_object(value, f"{path.name}:{number}")
 
 
 def json_file(path: Path) -> Any:
     """A whole JSON file."""
+    with _decoded(path):
+        try:
+            return json.loads(path.read_text(encoding="utf-8-sig"))
+        except json.JSONDecodeError as error:
+            raise Invalid(f"{path.name}:{error.lineno}: not JSON ({error.msg}); repair the file") from error
+        except RecursionError as error:
+            raise Invalid(f"{path.name}: not JSON that can be read ({error}); repair the file") from error
+
+
+def json_items(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(origin, object) of a file that is a JSON list of objects."""
+    items = json_file(path)
+    if not isinstance(items, list):
+        raise Invalid(f"{name}: a JSON list is needed, this is {type(items).__name__}")
+    for number, item in enumerate(items, 1):
+        yield f"{name}:{number}", an_object(item, f"{name}:{number}")
+
+
+def an_object(value: Any, where: str) -> dict[str, Any]:
+    """A JSON value that must be an object."""
+    if not isinstance(value, dict):
+        raise Invalid(f"{where}: an object is needed, this is {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def _decoded(path: Path) -> Iterator[None]:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise Invalid(f"{path.name}:{error.lineno}: not JSON ({error.msg}); repair the file") from error
+        yield
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"{path.name}: not UTF-8 text ({error.reason} at byte {error.start}); convert the file"
+        ) from error
+    except csv.Error as error:
+        raise Invalid(f"{path.name}: not CSV ({error}); repair the file") from error
 
 
 def text(value: Any, where: str, field: str) -> str:
@@ -69,9 +101,9 @@ def question(
     *,
     lang: str,
     split: str,
-    stem: str,
-    options: list[str],
-    answer: str,
+    stem: Any,
+    options: Sequence[Any],
+    answer: Any,
     subject: str = "",
     context: str = "",
     several: bool = False,
@@ -80,8 +112,8 @@ def question(
 
     Raises `Invalid` naming `origin` otherwise.
     """
-    letters = "".join(sorted(set(answer.strip().upper())))
-    if len(options) < 2 or any(not option.strip() for option in options):
+    letters = "".join(sorted(set(answer.strip().upper()))) if isinstance(answer, str) else ""
+    if len(options) < 2 or any(not isinstance(option, str) or not option.strip() for option in options):
         raise Invalid(f"{origin}: options are {options!r}; at least two non-empty ones are needed")
     if not letters or any(letter not in LETTERS[: len(options)] for letter in letters):
         raise Invalid(f"{origin}: answer is {answer!r}, which names no option of {LETTERS[: len(options)]}")
