@@ -7,7 +7,7 @@ TORCH := torch>=2.11,<2.14
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench bench-corpus bench-eval bench-relevance bench-train format clean
+.PHONY: demo test lint bench bench-corpus bench-eval bench-relevance bench-serve bench-train format clean
 
 demo: $(VENV)/.model
 	$(BIN)/aquilamed run recipes/demo.yaml --workspace workspaces/demo
@@ -33,6 +33,9 @@ bench-eval: $(VENV)/.model
 
 bench-relevance: $(VENV)/.model
 	$(BIN)/python benchmarks/relevance.py
+
+bench-serve: $(VENV)/.model
+	$(BIN)/python benchmarks/serve.py
 
 bench-train: $(VENV)/.model
 	$(BIN)/python benchmarks/train.py
