@@ -9,7 +9,7 @@ import pytest
 
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import load_tokenizer, prepare_tokenizer, prompt_ids, save_model
-from aquilamed.serve.chat import NOTICE, Talk, chat, harmless
+from aquilamed.serve.chat import NOTICE, Talk, chat, converse, harmless
 from aquilamed.serve.engine import Engine
 from aquilamed.serve.sampling import Sampling
 from aquilamed.serve.target import find, short_name
@@ -49,9 +49,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def said(folder: Path, text: str, **settings: Any) -> str:
+def said(engine: Engine, text: str, **settings: Any) -> str:
     out = io.StringIO()
-    chat(str(folder), source=io.StringIO(text), sink=out, **{"max_new_tokens": 8, **settings})
+    sampling = Sampling(**{"max_tokens": 8, "seed": 0, **settings})
+    converse(Talk(engine, None, sampling), io.StringIO(text), out)
     return out.getvalue()
 
 
@@ -65,21 +66,23 @@ def talk(engine: Engine, system: str | None = None, max_tokens: int = 8) -> Talk
     return Talk(engine, system, Sampling(max_tokens=max_tokens))
 
 
-def test_piped_questions_are_answered_after_the_notice(folder: Path) -> None:
-    text = said(folder, "hello\n\nwhat is a fever\n")
+def test_piped_questions_are_answered_after_the_notice(folder: Path, engine: Engine) -> None:
+    text = said(engine, "hello\n\nwhat is a fever\n")
     assert text.startswith(NOTICE)
     assert "Not a medical device" in text
     assert "no substitute for a doctor" in text
     answers = text.removeprefix(NOTICE + "\n")
     assert answers.count("\n") >= 2
     assert answers.strip()
-    assert said(folder, "hello\n\nwhat is a fever\n") == text
+    out = io.StringIO()
+    chat(str(folder), source=io.StringIO("hello\n\nwhat is a fever\n"), sink=out, max_new_tokens=8)
+    assert out.getvalue() == text, "the command loads the same model"
 
 
-def test_exit_ends_and_reset_forgets(folder: Path) -> None:
-    assert said(folder, "/exit\nhello\n") == NOTICE + "\n"
-    once = said(folder, "hello\n").removeprefix(NOTICE + "\n")
-    twice = said(folder, "hello\n/reset\nhello\n").removeprefix(NOTICE + "\n")
+def test_exit_ends_and_reset_forgets(engine: Engine) -> None:
+    assert said(engine, "/exit\nhello\n") == NOTICE + "\n"
+    once = said(engine, "hello\n").removeprefix(NOTICE + "\n")
+    twice = said(engine, "hello\n/reset\nhello\n").removeprefix(NOTICE + "\n")
     assert twice == f"{once}(forgotten)\n{once}"
 
 
@@ -95,13 +98,13 @@ def test_the_stream_is_what_the_model_generates(folder: Path, engine: Engine) ->
     assert t.turns == [*question, {"role": "assistant", "content": streamed}]
 
 
-def test_sampling_depends_on_the_seed_alone(folder: Path) -> None:
-    hot = [said(folder, "hello\n", temperature=1.5, seed=s) for s in (1, 1, 2)]
+def test_sampling_depends_on_the_seed_alone(engine: Engine) -> None:
+    hot = [said(engine, "hello\n", temperature=1.5, seed=s) for s in (1, 1, 2)]
     assert hot[0] == hot[1]
     assert hot[0] != hot[2]
 
 
-def test_the_oldest_turns_go_when_the_context_is_full_and_it_says_so(folder: Path, engine: Engine) -> None:
+def test_the_oldest_turns_go_when_the_context_is_full_and_it_says_so(engine: Engine) -> None:
     t = talk(engine, system="brief")
     notes = []
     for number in range(12):
@@ -112,24 +115,24 @@ def test_the_oldest_turns_go_when_the_context_is_full_and_it_says_so(folder: Pat
     assert "forgotten" in notes[0]
     assert t.turns[0]["role"] == "user"
     assert t.turns[0]["content"] != "question 0"
-    assert "forgotten" in said(folder, "".join(f"question {n}\n" for n in range(12)))
+    assert "forgotten" in said(engine, "".join(f"question {n}\n" for n in range(12)))
 
 
-def test_a_question_longer_than_the_context_is_refused_and_the_talk_goes_on(folder: Path) -> None:
-    text = said(folder, "x " * 400 + "\nhello\n")
+def test_a_question_longer_than_the_context_is_refused_and_the_talk_goes_on(engine: Engine) -> None:
+    text = said(engine, "x " * 400 + "\nhello\n")
     assert f"the model's context holds {CONTEXT}" in text
-    assert text.endswith(said(folder, "hello\n").removeprefix(NOTICE + "\n"))
+    assert text.endswith(said(engine, "hello\n").removeprefix(NOTICE + "\n"))
 
 
 def test_control_characters_of_an_answer_never_reach_the_terminal(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert harmless("a\x1b[31mred\x07\r\n\tb\u202e\u0000发热") == "a[31mred\n\tb发热"
     monkeypatch.setattr(Talk, "stream", lambda self: (c for c in "a\x1b]0;title\x07b"))
-    assert "a]0;titleb" in said(folder, "hello\n")
+    assert "a]0;titleb" in said(engine, "hello\n")
 
 
-def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_chat(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_chat(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(io.StringIO):
         def readline(self, size: int | None = -1, /) -> str:
             line = super().readline()
@@ -143,7 +146,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_chat(folder: Path, monkey
 
     monkeypatch.setattr(Talk, "stream", stream)
     out = io.StringIO()
-    chat(str(folder), source=Interrupted("hello\n"), sink=out)
+    converse(Talk(engine), Interrupted("hello\n"), out)
     assert out.getvalue().endswith("half (stopped)\n")
 
 

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Self
 
 from aquilamed.config import Invalid, StageFailed
-from aquilamed.models import document_end, prompt_ids
+from aquilamed.models import begin_ids, document_end, prompt_ids
 from aquilamed.records import Message
 from aquilamed.serve.sampling import Sampling
 
@@ -84,7 +84,7 @@ class Answerer(ABC):
     def text_ids(self, text: str) -> list[int]:
         """The token ids of a plain text to be continued; an empty one begins a document."""
         with self._tokenizing:
-            ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids: list[int] = begin_ids(self.tokenizer) + self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids or [document_end(self.tokenizer)]
 
     def word(self, token: int) -> str:

@@ -12,6 +12,7 @@ from typing import TextIO
 
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.records import Message
+from aquilamed.serve.answerer import Answerer
 from aquilamed.serve.engine import Engine
 from aquilamed.serve.sampling import Sampling
 from aquilamed.serve.target import find
@@ -44,19 +45,22 @@ def chat(
 
     Raises `Invalid` when the target is no model.
     """
-    out = sink or sys.stdout
     sampling = Sampling(max_tokens=max_new_tokens, temperature=temperature, seed=seed)
     with Engine(find(target), max_concurrency=1) as engine:
-        talk = Talk(engine, system, sampling)
-        _say(out, NOTICE)
-        for question in questions(source or sys.stdin, out):
-            if question == "/exit":
-                break
-            if question == "/reset":
-                talk.reset()
-                _say(out, "(forgotten)")
-            else:
-                _answer(talk, question, out)
+        converse(Talk(engine, system, sampling), source or sys.stdin, sink or sys.stdout)
+
+
+def converse(talk: "Talk", source: TextIO, out: TextIO) -> None:
+    """Answer the questions of `source` until /exit or its end."""
+    _say(out, NOTICE)
+    for question in questions(source, out):
+        if question == "/exit":
+            break
+        if question == "/reset":
+            talk.reset()
+            _say(out, "(forgotten)")
+        else:
+            _answer(talk, question, out)
 
 
 def _answer(talk: "Talk", question: str, out: TextIO) -> None:
@@ -109,7 +113,7 @@ def _say(out: TextIO, text: str) -> None:
 class Talk:
     """A conversation with one model."""
 
-    def __init__(self, engine: Engine, system: str | None = None, sampling: Sampling | None = None) -> None:
+    def __init__(self, engine: Answerer, system: str | None = None, sampling: Sampling | None = None) -> None:
         self.engine = engine
         self.system: list[Message] = [{"role": "system", "content": system}] if system else []
         self.turns: list[Message] = []

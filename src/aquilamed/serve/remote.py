@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from aquilamed.config import StageFailed
+from aquilamed.models import begin_ids
 from aquilamed.serve.answerer import Answerer, Piece, TokenLogprob
 from aquilamed.serve.child import Child
 from aquilamed.serve.sampling import Sampling
@@ -105,17 +106,17 @@ class Remote(Answerer):
                     tokens = chunk.usage.completion_tokens
                 for choice in chunk.choices:
                     reason = choice.finish_reason or reason
-                    told += 1
+                    told += bool(choice.text)
                     self._tell(name, Piece(choice.text or "", 0, _logprobs(choice.logprobs)))
         if reason is None:
             return Piece(reason="error", error="the engine broke off")
-        # Some chunks hold no token and some several; an engine that does not count sends one token in each.
+        # A chunk may hold several tokens; llama_cpp.server, which does not count them, sends one in each that has text.
         return Piece(tokens=tokens or told, reason="length" if reason == "length" else "stop")
 
     def _request(self, prompt: list[int], sampling: Sampling, room: int) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "model": self.name,
-            "prompt": self.tokenizer.decode(prompt) if self.as_text else prompt,
+            "prompt": self._text(prompt) if self.as_text else prompt,
             "max_tokens": min(sampling.max_tokens or room, room),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -131,6 +132,11 @@ class Remote(Answerer):
         if sampling.logprobs is not None:
             asked["logprobs"] = sampling.logprobs
         return asked
+
+    def _text(self, prompt: list[int]) -> str:
+        """A prompt as text; the server puts the begin token in front itself."""
+        begin = begin_ids(self.tokenizer)
+        return str(self.tokenizer.decode(prompt[len(begin) :] if prompt[: len(begin)] == begin else prompt))
 
     def _tell(self, name: str, piece: Piece) -> None:
         with self._lock:

@@ -32,7 +32,7 @@ def short_name(target: str) -> str:
     folder, _, stage = target.rpartition(":")
     if folder and is_workspace(Path(folder)):
         return f"{Path(folder).resolve().name}:{stage}"
-    return Path(target).resolve().name
+    return Path(target).resolve().name.removesuffix(".gguf")
 
 
 def _of_workspace(folder: Path, names: tuple[str, ...], asked: str) -> ModelConfig:
