@@ -122,6 +122,7 @@ def _stated(config: ArchitectureConfig) -> Shape:
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             num_key_value_heads=config.kv_heads,
+            head_dim=config.head_size,
             vocab_size=config.vocabulary,
             tie_word_embeddings=config.tied,
         )

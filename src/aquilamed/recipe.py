@@ -43,6 +43,7 @@ from aquilamed.prefer.decontaminate import PreferDecontaminateConfig
 from aquilamed.prefer.objective import ObjectiveConfig
 from aquilamed.prefer.select import PreferSelectConfig
 from aquilamed.prefer.subjective import SubjectiveConfig
+from aquilamed.recipe_file import Layer, merged, place, read_layers
 from aquilamed.sample.generate import SampleConfig
 from aquilamed.sources.dialogues import DialoguesConfig
 from aquilamed.sources.documents import DocumentsConfig
@@ -245,31 +246,20 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read and check a recipe.
 
     Args:
-        path: the YAML file.
+        path: the YAML file; `extends: FILE` in it takes over another recipe.
         overrides: `a.b=value` strings (value in YAML), applied before checking.
 
     Raises:
         Invalid: every mistake with its key's path, its line, and the nearest right key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Invalid(f"{path}: cannot read the recipe ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{path}: not UTF-8 text ({error})") from error
-    try:
-        values = yaml.safe_load(text)
-        lines = yaml.compose(text)
-    except yaml.YAMLError as error:
-        raise Invalid(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise Invalid(f"{path}: a recipe is a mapping of keys, this is {type(values).__name__}")
+    layers = read_layers(path)
+    values = merged(layers)
     for override in overrides or []:
         _override(values, override)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise Invalid(_explain(path, error, lines)) from error
+        raise Invalid(_explain(layers, error)) from error
     recipe._folder = path.parent
     return recipe
 
@@ -307,14 +297,13 @@ def _override(values: dict[str, Any], override: str) -> None:
             here = here[name]
 
 
-def _explain(path: Path, error: ValidationError, lines: Any) -> str:
+def _explain(layers: list[Layer], error: ValidationError) -> str:
     """One line per mistake: file:line: key: what is wrong, and the nearest key that exists."""
     messages = []
     for item in error.errors():
         location = tuple(part for part in item["loc"] if not (isinstance(part, str) and part.endswith("]")))
         key = ".".join(str(part) for part in location) or "(the recipe)"
-        line = _line(lines, location)
-        where = f"{path}:{line}" if line else str(path)
+        where = place(layers, location)
         if item["type"] == "extra_forbidden":
             known = _fields(Recipe, location[:-1])
             near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
@@ -326,24 +315,6 @@ def _explain(path: Path, error: ValidationError, lines: Any) -> str:
             got = f" (got {item['input']!r})" if not isinstance(item["input"], dict | list | BaseModel) else ""
             messages.append(f"{where}: {key}: {item['msg']}{got}")
     return "\n".join(messages)
-
-
-def _line(node: Any, location: tuple[Any, ...]) -> int | None:
-    """The line (from 1) of a key in composed YAML, or of its nearest ancestor that is there."""
-    line = None
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == str(part)]
-            if not found:
-                break
-            key, node = found[0]
-            line = key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
 
 
 def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

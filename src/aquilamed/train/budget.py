@@ -14,11 +14,14 @@ RUNTIME = 10**9
 """Bytes of a GPU that are nobody's: CUDA's context, kernels' workspaces, NCCL's buffers."""
 HEAD_CHUNK = 2**29
 """Most bytes of logits that are on a GPU at once."""
+FLOAT32 = 4
+"""Bytes of a number."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How a step is run. `weights` are the bytes of a weight (its gradient and both moments have the same type)."""
+    """How a step is run. `weights` are the bytes of a weight (its gradient and both moments have the same type; adapters are
+    float32 whatever the model is, as PEFT makes them)."""
 
     tokens: int
     layout: Layout
@@ -63,7 +66,8 @@ def memory(shape: Shape, trained: int, adapters: int, setup: Setup) -> Memory:
         trained: parameters with a gradient.
         adapters: parameters that LoRA adds, part of `trained`.
     """
-    every, devices = shape.parameters + adapters, setup.devices
+    devices = setup.devices
+    learns = FLOAT32 if adapters else setup.weights  # bytes of what has a gradient
     layer = shape.blocks // max(1, shape.layers)
     outside = shape.parameters - shape.blocks
     half = 2 if setup.gpu else setup.weights
@@ -75,9 +79,9 @@ def memory(shape: Shape, trained: int, adapters: int, setup: Setup) -> Memory:
         copies, share = 1, devices
         gathered = half * (shape.parameters if setup.layout == "zero2" else outside + 2 * layer)
         reduced = half * (outside + layer) if not adapters else 0
-    weights = setup.weights * every // share
-    gradients = setup.weights * trained * copies // share
-    optimizer = 2 * setup.weights * trained // share
+    weights = (setup.weights * shape.parameters + FLOAT32 * adapters) // share
+    gradients = learns * trained * copies // share
+    optimizer = 2 * learns * trained // share
     host = weights + gradients + optimizer if setup.offload else 0
     activations, logits = _activations(shape, setup, adapters), _logits(shape, setup, trained)
     runtime = RUNTIME if setup.gpu else 0
@@ -130,5 +134,5 @@ def flops(shape: Shape, tokens: float, length: int, trains_all: bool = True) -> 
 
 def disk(shape: Shape, trained: int, adapters: int, weights: int, checkpoints: int) -> int:
     """Bytes of all checkpoints (weights or adapters, and both moments), one more while it is written, and the model."""
-    one = weights * (adapters or shape.parameters) + 2 * weights * trained
+    one = 3 * FLOAT32 * adapters if adapters else weights * (shape.parameters + 2 * trained)
     return (checkpoints + 1) * one * bool(checkpoints) + weights * shape.parameters

@@ -25,6 +25,8 @@ class ArchitectureConfig(Config):
     """Key and value heads."""
     vocabulary: int = Field(ge=1)
     """Entries of the tokenizer."""
+    head_size: int | None = Field(default=None, ge=1)
+    """Width of an attention head; none is hidden divided by heads."""
     tied: bool = False
     """Whether the head is the embedding table."""
 
