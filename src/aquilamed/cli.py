@@ -250,14 +250,16 @@ def fetch(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look at this machine: versions, cores, memory, disk, GPU, fetched models."""
-    from aquilamed.planning import machine
+    """Look at this machine: versions, cores, memory, disk, GPU, extras, models; and what to do where something is wrong."""
+    from aquilamed.doctor import advice, machine
 
     found = machine()
+    said = advice(found)
     if as_json:
-        print_json(found)
+        print_json(found | {"advice": said})
     else:
         table("This machine", [{"what": k, "value": v} for k, v in found.items()])
+        typer.echo("\n".join(f"- {line}" for line in said) or "All is well.")
 
 
 @recipe_app.command("schema")

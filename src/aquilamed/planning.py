@@ -1,14 +1,7 @@
-"""What a run will cost, from the recipe alone, and what this machine has."""
+"""What a run will cost, from the recipe alone."""
 
-import os
-import platform
-import shutil
-from pathlib import Path
 from typing import Any
 
-from aquilamed.hub import CHECKSUMS
-from aquilamed.models import home
-from aquilamed.pipeline import versions
 from aquilamed.recipe import Recipe
 from aquilamed.stages import enabled
 
@@ -33,23 +26,3 @@ def estimates(recipe: Recipe) -> dict[str, Any]:
         numbers["align: pairs per step"] = recipe.align.batch
         numbers["align: steps at most"] = recipe.align.max_steps or "by data"
     return numbers
-
-
-def machine() -> dict[str, Any]:
-    """Versions, cores, memory, disk, accelerators, and fetched models and repositories."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    models, hub = home() / "models", home() / "hub"
-    found: dict[str, Any] = {
-        **versions(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(memory, 1),
-        "free_disk_gb": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
-        "models": ", ".join(sorted(p.name for p in models.iterdir())) if models.is_dir() else "none fetched",
-        "hub": ", ".join(sorted(p.parent.relative_to(hub).as_posix() for p in hub.glob(f"*/*/{CHECKSUMS}")))
-        or "none fetched",
-    }
-    import torch
-
-    found["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return found
