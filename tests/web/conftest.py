@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hostile
 import pytest
 from serving import served
 
 from aquilamed.workspace import Workspace
-from release_workspace import make
 
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace of which every stage is done."""
+    """A finished workspace whose every text is an attack; a failed stage's error is one too."""
     root: Path = tmp_path_factory.mktemp("web")
-    return make(root)
+    return hostile.workspace(root)
 
 
 @pytest.fixture(scope="session")

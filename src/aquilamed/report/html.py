@@ -1,29 +1,39 @@
 """Jinja templates that escape everything, and show control and direction characters as �."""
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquilamed.progress import duration
-from aquilamed.report.cells import count
+from aquilamed.report.cells import count, percent
 from aquilamed.report.gather import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 HERE = Path(__file__).parent
 
 
 def fill(template: str, **values: Any) -> str:
     """A template of this folder with its values; a name that it lacks is an error."""
+    return environment(HERE).get_template(template).render(**values)
+
+
+@cache
+def environment(folder: Path) -> "Environment":
+    """The templates of a folder, with our filters."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
+    found = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.filters |= {"count": count, "duration": duration}
-    return environment.get_template(template).render(**values)
+    found.filters |= {"count": count, "duration": duration, "percent": percent}
+    return found
 
 
 def _clean(value: Any) -> Any:

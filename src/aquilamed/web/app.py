@@ -22,6 +22,7 @@ from aquilamed.web.text import LANGUAGES, TAGS, Text, preferred
 from aquilamed.workspace import Workspace
 
 _STYLE = Path(__file__).parent / "style.css"
+_ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M8 1 15 15H1z" fill="#0072b2"/></svg>'
 _SYSTEM = ["system-ui", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif"]
 
 
@@ -30,6 +31,7 @@ def build_app(workspace: Workspace, settings: Settings) -> ASGIApp:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.router.routes += [
         Route("/", _first),
+        Route("/favicon.ico", lambda request: Response(_ICON, media_type="image/svg+xml")),
         Route("/health", lambda request: PlainTextResponse("ok")),
         *login_routes(settings),
         *(route for page in PAGES for route in page.routes(workspace, settings)),
@@ -69,7 +71,6 @@ def _blocks(site: Site) -> gr.Blocks:
 
 
 def _fill(site: Site, page: Page) -> None:
-    gr.Navbar(visible=False)
     header = gr.HTML(_header(site, page, ""), elem_classes="site-header", padding=False)
     page.build(site)
 

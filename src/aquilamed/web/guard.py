@@ -4,8 +4,10 @@ Scripts run only from our own files or with the answer's nonce, so markup that s
 `unsafe-eval` is there because Gradio's HTML component compiles its template that way; no text of a corpus is in a template.
 """
 
+import asyncio
 import re
 import secrets
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,7 +30,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-OPEN = ("/login", "/health")
+OPEN = ("/login", "/health", "/favicon.ico")
 """Paths that need no login."""
 # What Gradio's page asks for. Everything else that it could serve (any file, a proxy, uploads, its API's docs) is not there.
 _GRADIO = re.compile(
@@ -69,7 +71,8 @@ class Guard:
         else:
             if "/assets/" not in str(scope["path"]):  # only those come compressed: pages get their nonce written in
                 scope["headers"] = [h for h in scope["headers"] if h[0] != b"accept-encoding"]
-            await self.app(scope, _Limited(receive, self.settings.max_body), answer)
+            with suppress(asyncio.CancelledError):  # the server stops, and this was a stream without an end
+                await self.app(scope, _Limited(receive, self.settings.max_body), answer)
 
     def _refused(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -138,13 +141,15 @@ class _Answer:
             headers = MutableHeaders(raw=message["headers"])
             for name, value in _HEADERS.items():
                 headers[name] = value
+            ours = "content-security-policy" not in headers  # a document of `files.py` has its own, and no script
             headers.setdefault("Content-Security-Policy", POLICY.format(nonce=self.nonce))
             if self.secure:
                 headers["Strict-Transport-Security"] = "max-age=31536000"
             if headers.get("content-type", "").startswith("text/html"):
                 headers["Cache-Control"] = "no-store"  # a page may show records
-                self.start = message
-                return
+                if ours:
+                    self.start = message
+                    return
         elif self.start is not None and message["type"] == "http.response.body":
             self.page += message.get("body", b"")
             if message.get("more_body"):

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from aquilamed.web.access import COOKIE, Settings, issue, matches
-from aquilamed.web.markup import render
+from aquilamed.web.site import render
 from aquilamed.web.text import LANGUAGES, Text, preferred
 
 _PAUSE = 0.5  # seconds after a wrong token; tokens are long, so that this is enough against guessing

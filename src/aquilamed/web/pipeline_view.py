@@ -13,7 +13,7 @@ from aquilamed.recipe import load_recipe
 from aquilamed.records import count_rows, parts
 from aquilamed.stage import work_folder
 from aquilamed.stages import BY_NAME
-from aquilamed.workspace import Workspace
+from aquilamed.workspace import Artifact, Workspace
 
 _FRESH = 2.0  # seconds for which everybody who looks is shown the same
 LANES = {
@@ -71,6 +71,14 @@ def current_states(workspace: Workspace) -> list[StageState]:
         return found
 
 
+def newest(workspace: Workspace, state: StageState) -> Artifact | None:
+    """A stage's finished artefact: the recipe's own, else the newest one of another recipe or code; None when there is none."""
+    if state.artifact or state.state != "stale":
+        return state.artifact
+    older = sorted(workspace.root.glob(f"{state.name}/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    return workspace.artifact(state.name, older[-1].parent.name) if older else None
+
+
 def look(workspace: Workspace) -> list[Lane]:
     """The stages by lane, in the order in which they run."""
     found = current_states(workspace)
@@ -85,8 +93,8 @@ def look(workspace: Workspace) -> list[Lane]:
 def _seen(workspace: Workspace, state: StageState, kept: dict[str, int | None]) -> SeenStage:
     stage = BY_NAME[state.name]
     seen = SeenStage(state.name, state.state, state.why, state.inputs, stage.records)
-    if state.artifact:
-        told: dict[str, Any] = {k: state.artifact.manifest.get(k) for k in _TOLD}
+    if artifact := newest(workspace, state):
+        told: dict[str, Any] = {k: artifact.manifest.get(k) for k in _TOLD}
         return replace(seen, **told)
     if state.fingerprint is None or state.state not in ("running", "interrupted", "failed"):
         return seen

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from aquilamed.recipe import Recipe
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,14 @@ class Site:
 
     def html(self, template: str, **values: Any) -> str:
         """A template of `templates/`, everything in it escaped; it has `text` and `href` too."""
-        from aquilamed.web.markup import render
-
         return render(template, text=self.text, href=self.href, **values)
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of `templates/` as HTML. Values are text, whatever they hold; invisible characters show as �."""
+    from aquilamed.report.html import environment
+
+    return environment(TEMPLATES).get_template(template).render(**values)
 
 
 @dataclass(frozen=True)
