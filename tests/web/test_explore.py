@@ -56,7 +56,7 @@ def test_a_duplicate_beside_its_copy_and_pages(browser: Any, site: str) -> None:
     shown.wait_for_selector("#record-xcorpus000", state="attached")
     shown.get_by_label("Words in the text").fill(PHONE)  # what is masked is not found either
     shown.keyboard.press("Enter")
-    expect(shown.locator("#records [role=status]")).to_contain_text("0 records")
+    expect(shown.locator("#records [role=status]")).to_contain_text("Page 1: 0 records")
     shown.get_by_label("Words in the text").fill("电话")
     shown.get_by_role("button", name="Search").click()
     shown.wait_for_selector("#record-xcorpus000", state="attached")

@@ -32,7 +32,7 @@ def environment(folder: Path) -> "Environment":
         lstrip_blocks=True,
         finalize=_clean,
     )
-    found.filters |= {"count": count, "duration": duration, "percent": percent}
+    found.filters |= {"count": count, "duration": duration, "percent": percent, "printable": printable}
     return found
 
 

@@ -111,6 +111,7 @@ def build(site: Site) -> None:
         started,
         inputs,
         outputs,
+        trigger_mode="always_last",
     )
     more.click(onward, [places, *inputs], outputs)
     back.click(backward, [places, *inputs], outputs)
