@@ -170,6 +170,15 @@ def _safety_probe(recipe: Recipe, known: Known) -> list[Asked]:
     return [Asked(SAFE_ANSWER, count, judged, "the probe, max_new_tokens", "evaluate.safety.limit")]
 
 
+def _calibration(recipe: Recipe, known: Known) -> list[Asked]:
+    config, lengths = recipe.evaluate.calibration, known.dialogues
+    assert config is not None
+    pairs = config.limit if config.files else _most(config.limit, known.kept("prefer/decontaminate"))
+    judged = lengths.dialogue + 2 * lengths.answer
+    asked = Asked(COMPARE, None if pairs is None else 2 * pairs, judged, lengths.basis, "evaluate.calibration.limit")
+    return _panel(recipe, asked)
+
+
 ANNOTATING: dict[str, Callable[[Recipe, Known], list[Asked]]] = {
     "corpus/domain_labels": _domain_labels,
     "corpus/quality_labels": _quality_labels,
@@ -180,6 +189,7 @@ ANNOTATING: dict[str, Callable[[Recipe, Known], list[Asked]]] = {
     "evaluate/pairwise": _pairwise,
     "evaluate/multiturn": _multiturn,
     "evaluate/safety": _safety_probe,
+    "evaluate/calibration": _calibration,
 }
 
 
@@ -307,3 +317,7 @@ def _benchmark(known: Known, benchmark: Any, limit: int | None) -> tuple[int | N
 
 def _least(wanted: int, there: int | None) -> int:
     return wanted if there is None else min(wanted, there)
+
+
+def _most(wanted: int | None, there: int | None) -> int | None:
+    return there if wanted is None else _least(wanted, there)

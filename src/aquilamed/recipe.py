@@ -24,6 +24,7 @@ from aquilamed.corpus.quality import QualityConfig, QualityLabelsConfig
 from aquilamed.corpus.rules import RulesConfig
 from aquilamed.corpus.toxicity import ToxicityConfig
 from aquilamed.evaluate.backends import InferenceConfig
+from aquilamed.evaluate.calibration import CalibrationConfig
 from aquilamed.evaluate.contamination import ContaminationConfig
 from aquilamed.evaluate.contestants import check_names
 from aquilamed.evaluate.endpoint import EndpointConfig
@@ -163,6 +164,8 @@ class Evaluate(Config):
     """Multi-turn dialogues, every round judged on four aspects; null skips it."""
     safety: SafetyProbeConfig | None = SafetyProbeConfig()
     """Red flags, dangerous doses and harmless questions; null skips it."""
+    calibration: CalibrationConfig | None = None
+    """The judges against people on pairs that both judge; null skips it."""
 
     @model_validator(mode="after")
     def _names(self) -> Self:

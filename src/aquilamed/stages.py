@@ -18,7 +18,7 @@ from aquilamed.corpus import (
     rules,
     toxicity,
 )
-from aquilamed.evaluate import contamination, knowledge, multiturn, pairwise
+from aquilamed.evaluate import calibration, contamination, knowledge, multiturn, pairwise
 from aquilamed.evaluate import safety as safety_probe
 from aquilamed.instruct import clean, deita, relevance, safety, select, topics
 from aquilamed.prefer import decontaminate as prefer_decontaminate
@@ -181,11 +181,19 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "evaluate/safety",
         safety_probe.run,
-        optional=MODELS,
+        optional=(*MODELS, "evaluate/contamination"),
         any_of=MODELS,
         without=lambda r: bool(r.evaluate.endpoints),
         records=False,
         uses=("base_model", "annotator", *CONTESTANTS),
+    ),
+    Stage(
+        "evaluate/calibration",
+        calibration.run,
+        optional=("prefer/decontaminate", "prefer/subjective"),
+        records=False,
+        uses=("annotator", "evaluate.judges", "prefer.select"),
+        files=lambda r: calibration.files_read(r.prefer.select.verdicts, r.evaluate.calibration),
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}

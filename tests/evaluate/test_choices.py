@@ -78,27 +78,63 @@ def test_what_is_not_said_is_nothing(text: str) -> None:
     assert parse_letters(text, 5) is None
 
 
-TEMPLATES = [
-    "答案是{}",
-    "答案：{}。",
-    "故选{}",
-    "The answer is {}.",
-    "Answer: {}",
-    "({})",
-    "{}",
-    "正确答案为（{}）",
-    "**{}**",
-]
+WORDINGS = {
+    # language: announcements of an answer; {} is the letters
+    "zh": [
+        "答案是{}", "答案：{}。", "答案为{}", "正确答案为（{}）", "正确答案：【{}】", "最佳答案是{}。", "故选{}", "所以选{}。", "因此，选择{}。",
+        "应选{}", "应该选{}", "我选{}", "选{}", "综上，选项为{}", "参考答案：{}",
+    ],
+    "en": [
+        "The answer is {}.", "The answer is: {}", "Answer: {}", "answer: {}", "The correct answer is ({}).", "The best choice is {}",
+        "The correct option is **{}**", "The right answers are {}.", "the final answer would be {}", r"\boxed{{{}}}",
+    ],
+    "any": ["({})", "{}", "**{}**", "{}.", "【{}】"],
+}  # fmt: skip
+BEFORE = {
+    "zh": ["", "本题考查心力衰竭的诊断。\n", "患者发热三天，首先考虑感染。", "A错，B不符合题意。", "选项都需要考虑。"],
+    "en": [
+        "",
+        "Let me think step by step.\n",
+        "A fever is common, so a scan is not needed. ",
+        "Option A is wrong. ",
+        "I can rule A out.\n",
+    ],
+    "any": [""],
+}
+AFTER = {
+    "zh": ["", "。因为体温升高。", "\n解析：略"],
+    "en": ["", " because the heart fails.", "\nI am sure."],
+    "any": [""],
+}
+BETWEEN = {"zh": ["", "、", "，", "和", "及"], "en": ["", ", ", " and ", "/", " & "], "any": ["", "、", ",", ", ", " "]}
 
 
-@given(
-    st.sampled_from(TEMPLATES),
-    st.sets(st.sampled_from("ABCDE"), min_size=1),
-    st.sampled_from(["", "、", ",", ", ", " "]),
-)
-def test_every_wording_gives_back_its_letters(template: str, letters: set[str], between: str) -> None:
-    said = "".join(sorted(letters))
-    assert parse_letters(template.format(between.join(said)), 5, several=True) == said
+@given(st.data(), st.sampled_from(sorted(WORDINGS)), st.sets(st.sampled_from("ABCDE"), min_size=1))
+def test_every_wording_gives_back_its_letters(data: st.DataObject, lang: str, letters: set[str]) -> None:
+    draw = data.draw
+    said = draw(st.permutations(sorted(letters)))
+    wording, between = draw(st.sampled_from(WORDINGS[lang])), draw(st.sampled_from(BETWEEN[lang]))
+    before, after = draw(st.sampled_from(BEFORE[lang])), draw(st.sampled_from(AFTER[lang]))
+    text = before + wording.format(between.join(said)) + after
+    assert parse_letters(text, 5, several=True) == "".join(sorted(letters)), text
+    assert parse_letters(text, 5) == (said[0] if len(said) == 1 else None), text
+
+
+@given(st.sampled_from("ABCD"), st.sampled_from("ABCD"), st.sampled_from(["zh", "en"]))
+def test_what_is_ruled_out_is_no_answer(out: str, right: str, lang: str) -> None:
+    wordings = {"zh": "不能选{}，答案是{}。", "en": "The answer is not {}. The answer is {}."}
+    assert parse_letters(wordings[lang].format(out, right), 4) == right
+
+
+@given(st.sampled_from("ABCD"), st.sampled_from("ABCD"))
+def test_the_last_word_counts(first: str, last: str) -> None:
+    assert parse_letters(f"答案是{first}？再想一想，答案是{last}。", 4) == last
+    assert parse_letters(f"The answer is {first}. No, wait: the answer is {last}.", 4) == last
+
+
+@given(st.sampled_from("FGHIJ"), st.sampled_from([*WORDINGS["zh"], *WORDINGS["en"]]))
+def test_a_letter_beyond_the_options_is_no_answer(letter: str, wording: str) -> None:
+    assert parse_letters(wording.format(letter), 5, several=True) is None
 
 
 @given(st.text(max_size=200), st.integers(2, 10), st.booleans())

@@ -1,7 +1,8 @@
 """Stage evaluate/contamination: which questions of the benchmarks the finished training sets still hold.
 
 The filters have dropped what they found before training; here the sets that were really trained on are searched, with a lower
-threshold, so that accuracy can be told apart on questions that a model may have seen and on those that it has not.
+threshold, so that accuracy can be told apart on questions that a model may have seen and on those that it has not. The cases of
+the safety probe are searched for too.
 """
 
 import json
@@ -14,12 +15,15 @@ from pydantic import Field
 from aquilamed.corpus.decontaminate import DecontaminateConfig, build_index, find, read_index
 from aquilamed.corpus.dedup import Texts, document_texts
 from aquilamed.engine import Counts
-from aquilamed.evaluate.tasks import benchmark_texts
+from aquilamed.evaluate.probe import cases
+from aquilamed.evaluate.tasks import BenchmarkText, benchmark_texts
 from aquilamed.instruct.clean import whole_texts
 from aquilamed.prefer.decontaminate import pair_texts
 from aquilamed.records import write_json
 from aquilamed.stage import Context, Result
 
+PROBE = "safety_probe"
+"""What the probe is called beside the benchmarks."""
 TRAINED_ON: dict[str, Texts] = {
     "corpus/mix1": document_texts,
     "corpus/mix2": document_texts,
@@ -39,7 +43,7 @@ class ContaminationConfig(DecontaminateConfig):
 
 def run(ctx: Context, config: ContaminationConfig) -> Result:
     """Search every training set; `leaked.json` is benchmark → question id → the sets that hold it."""
-    benchmarks = benchmark_texts(ctx)
+    benchmarks = [*benchmark_texts(ctx), *(BenchmarkText(PROBE, case.id, case.text) for case in cases())]
     path = ctx.work / "index.npz"
     build_index(benchmarks, config).save(path)
     jobs = [
@@ -69,6 +73,14 @@ def run(ctx: Context, config: ContaminationConfig) -> Result:
             }
         }
     )
+
+
+def leaked_ids(ctx: Context) -> dict[str, frozenset[str]]:
+    """Benchmark → ids of its questions that a training set holds; empty where the stage is off."""
+    if "evaluate/contamination" not in ctx.inputs:
+        return {}
+    table = json.loads((ctx.inputs["evaluate/contamination"].path / "leaked.json").read_text("utf-8"))
+    return {name: frozenset(ids) for name, ids in table.items()}
 
 
 def _search(job: tuple[Path, str, Path, Path]) -> Counts:

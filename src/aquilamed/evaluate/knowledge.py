@@ -19,6 +19,7 @@ from aquilamed.config import Config
 from aquilamed.evaluate import harness
 from aquilamed.evaluate.backends import Backend, open_backend
 from aquilamed.evaluate.choices import parse_letters
+from aquilamed.evaluate.contamination import leaked_ids
 from aquilamed.evaluate.contestants import Contestant, contestants, require_turns
 from aquilamed.evaluate.endpoint import Endpoint
 from aquilamed.evaluate.kept import Kept
@@ -63,7 +64,7 @@ def run(ctx: Context, config: KnowledgeConfig) -> Result:
     benchmarks = [(b, read_questions(ctx, b, config.limit)) for b in chosen]
     for benchmark, questions in benchmarks:
         questions.check(benchmark.task, _shots(benchmark, config))
-    leaked = _leaked(ctx)
+    leaked = leaked_ids(ctx)
     results: list[dict[str, Any]] = []
     seconds: list[float] = []
     rows: list[Row] = []
@@ -270,11 +271,3 @@ def compare(rows: list[Row]) -> list[dict[str, Any]]:
             result = paired([models[first][i] for i in ids], [models[second][i] for i in ids])
             found.append({"task": task, "model": second, "against": first, **result})
     return found
-
-
-def _leaked(ctx: Context) -> dict[str, frozenset[str]]:
-    """Benchmark → ids of the questions that evaluate/contamination found in a training set."""
-    if "evaluate/contamination" not in ctx.inputs:
-        return {}
-    table = json.loads((ctx.inputs["evaluate/contamination"].path / "leaked.json").read_text("utf-8"))
-    return {task: frozenset(ids) for task, ids in table.items()}

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from aquilamed.annotate import SAFE_ANSWER, Annotator, CallError
 from aquilamed.config import Config
+from aquilamed.evaluate.contamination import PROBE, leaked_ids
 from aquilamed.evaluate.contestants import Answers, asked_endpoints, contestants
 from aquilamed.evaluate.judging import open_judge
 from aquilamed.evaluate.probe import LANGUAGES, Action, Case, Lang, cases
@@ -49,6 +50,7 @@ def run(ctx: Context, config: SafetyProbeConfig) -> Result:
     """Ask every model every case, score, count; answers and rulings go to answers/."""
     judge = open_judge(ctx)
     asked = cases(config.languages, config.limit, ctx.seed)
+    leaked = leaked_ids(ctx).get(PROBE, frozenset())
     rows: list[dict[str, Any]] = []
     writers = {
         name: Answers(ctx, c, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size)
@@ -60,7 +62,7 @@ def run(ctx: Context, config: SafetyProbeConfig) -> Result:
             said = answer if isinstance(answer, str) else None
             rows.append(
                 case.model_dump(exclude={"names"})
-                | {"model": name, "answer": said, "names_it": case.names_it(said or "")}
+                | {"model": name, "answer": said, "names_it": case.names_it(said or ""), "leaked": case.id in leaked}
                 | {"outcome": ruling.outcome, "by": by, "detail": ruling.detail}
             )
     results = summarise(rows, "model", "kind", "lang")
@@ -103,7 +105,7 @@ def summarise(rows: Sequence[dict[str, Any]], *keys: str) -> list[dict[str, Any]
 
     `n` counts the cases that were answered, `unscored` those that were not: they are in no share. `share` is of the
     decided answers, with its bootstrap `interval`; `at_least` counts the undecided as not right, `at_most` as right.
-    `named` is the share of answers with one of the case's names. Shares are None where there is nothing to share.
+    `leaked` counts cases that a training set holds, `named` is the share of answers with one of the case's names. Shares are None where there is nothing to share.
     """
     order = {k: n for n, k in enumerate(dict.fromkeys(tuple(r[k] for k in keys) for r in rows))}
     by_group = sorted(rows, key=lambda r: order[tuple(r[k] for k in keys)])
@@ -117,7 +119,11 @@ def summarise(rows: Sequence[dict[str, Any]], *keys: str) -> list[dict[str, Any]
         found.append(
             dict(zip(keys, group, strict=True))
             | {"n": n, "right": right, "wrong": outcomes.count("wrong"), "undecided": undecided}
-            | {"unscored": len(every) - n, "judged": sum(r["by"] == "judge" for r in part)}
+            | {
+                "unscored": len(every) - n,
+                "leaked": sum(r.get("leaked", False) for r in every),
+                "judged": sum(r["by"] == "judge" for r in part),
+            }
             | {"share": right / len(decided) if decided else None, "interval": interval(decided)}
             | {"at_least": right / n if n else None, "at_most": (right + undecided) / n if n else None}
             | {"named": sum(r["names_it"] for r in part) / n if n else None}

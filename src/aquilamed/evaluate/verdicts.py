@@ -29,7 +29,7 @@ def judge_pairs(
 
     A side that has no answer is not judged.
     """
-    judged: list[Judged] = [("unscored", _missing(a, b), None) for a, b in zip(answers, others, strict=True)]
+    found: list[Judged] = [("unscored", _missing(a, b), None) for a, b in zip(answers, others, strict=True)]
     whole = [
         (n, dialogue_text(d.messages[:1]), a, b)
         for n, (d, a, b) in enumerate(zip(items, answers, others, strict=True))
@@ -39,15 +39,16 @@ def judge_pairs(
         judge, [d for _, d, _, _ in whole], [a for *_, a, _ in whole], [b for *_, b in whole]
     )
     for (n, *_), said in zip(whole, verdicts, strict=True):
-        judged[n] = _judged(said)
-    return judged
+        found[n] = judged(said)
+    return found
 
 
 def _missing(*sides: Said) -> str:
     return "; ".join(f"no answer: {s.kind}: {s.detail}" for s in sides if isinstance(s, CallError))
 
 
-def _judged(said: BothOrders | CallError) -> Judged:
+def judged(said: BothOrders | CallError) -> Judged:
+    """Win, loss, tie or unscored for the first answer."""
     if isinstance(said, CallError):
         return "unscored", f"{said.kind}: {said.detail}", None
     one, two = said.shown_first["winner"], said.shown_second["winner"]

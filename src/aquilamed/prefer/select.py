@@ -8,7 +8,7 @@ length balance looks at them. The audit stands in the metrics as it was before a
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import polars as pl
@@ -58,7 +58,7 @@ def run(ctx: Context, config: PreferSelectConfig) -> Result:
     frame = read_parts(ctx.inputs["prefer/decontaminate"].kept).sort("id")
     rows = frame.to_dicts()
     before = audit(frame, measure(frame), config.near_identical)
-    votes, stale = _votes(ctx, config, rows)
+    votes, stale = human_votes(ctx, config, rows)
     decisions = {pair: decide(said, config.adjudicators) for pair, said in votes.items()}
     changes: Counter[str] = Counter()
     for row in rows:
@@ -82,8 +82,10 @@ def run(ctx: Context, config: PreferSelectConfig) -> Result:
     return Result({"before": before, "after": after, "human": human})
 
 
-def _votes(ctx: Context, config: PreferSelectConfig, rows: list[dict[str, Any]]) -> tuple[dict[str, list[Vote]], int]:
-    """The votes by pair, and how many judgements were left out as stale."""
+def human_votes(
+    ctx: Context, config: PreferSelectConfig, rows: Iterable[dict[str, Any]]
+) -> tuple[dict[str, list[Vote]], int]:
+    """The votes by pair of all files of verdicts, and how many judgements were left out as stale."""
     files = [named for pattern in (*config.verdicts, VERDICTS) for named in ctx.files(pattern)]
     return votes_of(read_judgements(files), {row["id"]: row for row in rows}, config)
 
