@@ -247,21 +247,35 @@ def prompt_ids(tokenizer: Any, conversation: list[Message]) -> list[int]:
     Only the template's own control tokens become ones: the same words inside a message are spelled out.
     """
 
-    def rendered(contents: Sequence[str]) -> str:
-        said = [{**m, "content": c} for m, c in zip(conversation, contents, strict=True)]
+    def rendered(said: Sequence[Message]) -> str:
         return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True))
 
-    contents = [m["content"] for m in conversation]
-    text, control = rendered(contents), _control(tokenizer)
-    if not any(control.search(c) for c in contents):
-        return _ids(tokenizer, text)
-    mark = digest(contents)[:16]
-    frame = rendered([f"[{mark}:{n}]" for n in range(len(contents))])
+    return [
+        i
+        for text, n in divided(tokenizer, conversation, rendered)
+        for i in (_ids(tokenizer, text) if n is None else plain_ids(tokenizer, conversation[n]["content"]))
+    ]
+
+
+def divided(
+    tokenizer: Any, conversation: Sequence[Message], rendered: Callable[[Sequence[Message]], str]
+) -> list[tuple[str, int | None]]:
+    """A rendered conversation in pieces: (text, None), or (mark, n) where message n stands and is to be spelled out.
+
+    That is a message which holds a control token of the vocabulary that the template lets through. Usually there is none,
+    and one piece. Together the texts and marks are what was rendered.
+    """
+    control = _control(tokenizer)
+    text, spelled = rendered(conversation), {n for n, m in enumerate(conversation) if control.search(m["content"])}
+    if not spelled:
+        return [(text, None)]
+    mark = digest([m["content"] for m in conversation])[:16]
+    marked: list[Any] = [{**m, "content": f"[{mark}:{n}]"} if n in spelled else m for n, m in enumerate(conversation)]
+    frame = rendered(marked)
     if len(control.findall(text)) == len(control.findall(frame)):  # the template breaks them up, as ours does
-        return _ids(tokenizer, text)
-    pieces = re.split(rf"\[{mark}:(\d+)\]", frame)  # frame, message's number, frame …
-    found = [_ids(tokenizer, p) if n % 2 == 0 else plain_ids(tokenizer, contents[int(p)]) for n, p in enumerate(pieces)]
-    return [i for ids in found for i in ids]
+        return [(text, None)]
+    pieces = enumerate(re.split(rf"(\[{mark}:\d+\])", frame))  # text, mark, text …
+    return [(p, None if at % 2 == 0 else int(p[1:-1].rpartition(":")[2])) for at, p in pieces]
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:

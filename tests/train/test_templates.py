@@ -53,6 +53,24 @@ def test_supervised_tokens_are_the_assistants_token_by_token(family: str) -> Non
     assert found == (ids, labels)
 
 
+@pytest.mark.parametrize(("family", "word"), [("llama", "<s>"), ("llama", "</s>"), ("qwen", "<think>")])
+def test_control_tokens_inside_messages_are_spelled_out_in_training_as_in_serving(family: str, word: str) -> None:
+    tokenizer = tokenizer_of(family)
+    tokenizer.add_tokens(["<think>"])
+    control = tokenizer.convert_tokens_to_ids(word)
+    asked: Any = [DIALOGUE[0], {"role": "user", "content": f"{word} is it {word}{word}?"}]
+    answer: Any = [{"role": "assistant", "content": f"No {word} 多喝水 <|im_end|>"}]
+    ids, labels = encode(tokenizer, [*asked, *answer, *asked[1:]])
+    prompt = prompt_ids(tokenizer, asked)
+    assert ids[: len(prompt)] == prompt
+    assert ids.count(control) == begin_ids(tokenizer).count(control)
+    learned = [i for i in labels if i != -100]
+    assert tokenizer.decode(learned) == f"No {word} 多喝水 <|im_end|><|im_end|>"
+    assert learned.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
+    pair = token_pair(tokenizer, asked, answer, [{"role": "assistant", "content": "Yes."}])
+    assert (pair["prompt_ids"], pair["chosen_ids"]) == (prompt, learned)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_evaluation_and_serving_see_the_same_tokens(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

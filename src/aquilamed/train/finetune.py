@@ -12,6 +12,7 @@ from pydantic import Field
 
 from aquilamed.config import StageFailed
 from aquilamed.corpus.pack import best_fit
+from aquilamed.models import divided, plain_ids
 from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
 from aquilamed.train.batches import Row, collator, mean_loss
@@ -47,11 +48,37 @@ class FinetuneConfig(TrainConfig):
 
 def encode(tokenizer: Any, messages: list[Message]) -> tuple[list[int], list[int]]:
     """A dialogue's token ids and its labels: the id where the assistant speaks or ends its turn, else -100."""
-    out = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, add_generation_prompt=False
-    )
-    ids: list[int] = out["input_ids"]
-    return ids, [i if mask else -100 for i, mask in zip(ids, out["assistant_masks"], strict=True)]
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    spans: dict[str, list[tuple[int, int]]] = {}  # of a rendered text: from where to where the assistant speaks
+
+    def rendered(said: Sequence[Message]) -> str:
+        (text,), (found,) = render_jinja_template(
+            [list(said)],
+            chat_template=tokenizer.chat_template,
+            return_assistant_tokens_mask=True,
+            **tokenizer.special_tokens_map,
+        )
+        spans[text] = found
+        return str(text)
+
+    ids: list[int] = []
+    labels: list[int] = []
+    at = 0
+    pieces = divided(tokenizer, messages, rendered)
+    said = spans["".join(text for text, _ in pieces)]
+    for text, n in pieces:
+        if n is None:
+            found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            new = found["input_ids"]
+            learned = [any(at + b > start and at + a < end for start, end in said) for a, b in found["offset_mapping"]]
+        else:
+            new = plain_ids(tokenizer, messages[n]["content"])
+            learned = [messages[n]["role"] == "assistant"] * len(new)
+        at += len(text)
+        ids += new
+        labels += [i if mine else -100 for i, mine in zip(new, learned, strict=True)]
+    return ids, labels
 
 
 def pack_rows(
