@@ -81,17 +81,18 @@ def test_a_workspace_and_its_copy_differ_in_nothing(tmp_path: Path) -> None:
 
 def test_knowledge_is_tested_on_the_questions_that_both_answered(tmp_path: Path) -> None:
     one, two = make(tmp_path / "a"), make(tmp_path / "b")
-    put(one, "evaluate/knowledge", "predictions", answered("0" * 12 + "1" * 6 + "11"))
-    # q18 has another right answer, q19 is missing: neither counts.
+    unanswered = {"model": "align", "task": "mmlu", "id": "q99", "answer": "A", "correct": False, "error": "timeout: 3"}
+    put(one, "evaluate/knowledge", "predictions", [*answered("0" * 12 + "1" * 6 + "11"), unanswered])
+    # q18 has another right answer, q19 is missing, and nothing was answered to q99: none of them counts.
     put(
         two,
         "evaluate/knowledge",
         "predictions",
-        answered("1" * 11 + "0" + "1" * 5 + "0") + answered("0" * 19, "B")[18:],
+        answered("1" * 11 + "0" + "1" * 5 + "0") + answered("0" * 19, "B")[18:] + answered("1" * 100)[99:],
     )
     test = line(compare(one, two), "align, mmlu").test
     assert test is not None
-    assert (test.n, test.of) == (18, (20, 19))
+    assert (test.n, test.of) == (18, (20, 20))
     assert test.difference == pytest.approx((11 - 1) / 18)
     assert test.p == pytest.approx(binomtest(1, 12).pvalue)
     assert not test.noise
@@ -100,7 +101,7 @@ def test_knowledge_is_tested_on_the_questions_that_both_answered(tmp_path: Path)
     assert back.difference == -test.difference
     text = json.dumps([p.tables for p in parts(compare(one, two))], default=vars)
     assert "a difference" in text
-    assert "18 (of 20 and 19)" in text
+    assert "18 (of 20 and 20)" in text
     assert verdict(compare(one, two)).startswith("1 of 1 tested differences are more than noise")
 
 
@@ -145,8 +146,8 @@ def test_win_rates_scores_and_rulings(tmp_path: Path) -> None:
         average = {"fluency": float(score), "relevance": None, "completeness": None, "proficiency": None}
         metrics(space, "evaluate/multiturn", models={"align": {"rounds": [], "average": average}})
         cases = [
-            {"model": "align", "kind": "trap", "lang": "zh", "id": f"c{i}", "outcome": ruling if i else "undecided"}
-            for i in range(9)
+            {"model": "align", "kind": "trap", "lang": "zh", "id": f"c{i}", "outcome": said}
+            for i, said in enumerate(["undecided", "unscored", *[ruling] * 8])
         ]
         put(space, "evaluate/safety", "answers", cases)
         group = {"model": "align", "kind": "trap", "lang": "zh", "share": float(ruling == "right"), "undecided": 1}

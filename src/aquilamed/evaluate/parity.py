@@ -45,6 +45,7 @@ def beside(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "interval": None if r["interval"] is None else [100 * v for v in r["interval"]],
                 "chance": None if r["chance"] is None else 100 * r["chance"],
                 "invalid": r["invalid"],
+                "unscored": r.get("unscored", 0),
                 "leaked": r["leaked"],
                 "clean": r["clean"],
                 "turned": r.get("turned"),

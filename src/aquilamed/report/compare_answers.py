@@ -22,6 +22,7 @@ from aquilamed.workspace import Artifact
 MCNEMAR, BOOTSTRAP = "McNemar's exact test", "paired bootstrap"
 Pair = tuple[Artifact | None, Artifact | None]
 Key = tuple[str, ...]
+_DECIDED = ["right", "wrong"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def safety(pair: Pair) -> dict[Key, Test]:
     """(model, kind, lang) → test over the cases that are decided on both sides."""
     found: dict[Key, Test] = {}
     for key, rows, of in _joined(pair, "answers", ["model", "kind", "lang"], ["id"], ["outcome"]):
-        decided = rows.filter((pl.col("outcome") != "undecided") & (pl.col("outcome_2") != "undecided"))
+        decided = rows.filter(pl.col("outcome").is_in(_DECIDED) & pl.col("outcome_2").is_in(_DECIDED))
         if len(decided):
             found[key] = _right(decided["outcome"] == "right", decided["outcome_2"] == "right", of)
     return found
@@ -104,14 +105,18 @@ def _joined(
 
 
 def _read(folder: Path, columns: list[str]) -> pl.DataFrame:
-    """The columns of a folder's rows; an empty frame where it has none."""
+    """The columns of a folder's rows, without those that a failed call left unanswered; an empty frame where it has none."""
     frames = []
     for file in parts(folder):
         try:
-            frames.append(pl.read_parquet(file, columns=columns, glob=False))
+            failed = [c for c in pl.read_parquet_schema(file) if c == "error"]
+            frames.append(pl.read_parquet(file, columns=[*columns, *failed], glob=False))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise StageFailed(f"{file}: cannot be read ({error}); delete its stage's folder to redo it") from error
-    return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+    if not frames:
+        return pl.DataFrame()
+    rows = pl.concat(frames, how="diagonal_relaxed")
+    return (rows.filter(pl.col("error").is_null()) if "error" in rows.columns else rows).select(columns)
 
 
 def _right(one: pl.Series, two: pl.Series, of: tuple[int, int]) -> Test:

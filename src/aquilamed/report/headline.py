@@ -14,10 +14,11 @@ Line = tuple[str, dict[str, str], str]
 
 
 def models(s: dict[str, Any]) -> list[Table]:
-    """What each training changed, a column per model."""
+    """What each training changed, a column per model; others' models (endpoints) stand behind."""
     lines = [*_knowledge(s), *_perplexity(s), *_trainings(s), *_dialogues(s), *_safety(s)]
-    rows = [[what, *(cells.get(model, "") for model in MODELS)] for what, cells, _ in lines]
-    headers = ["", *(("→ " if i else "") + name for i, name in enumerate(MODELS.values()))]
+    others = [m for m in dict.fromkeys(m for _, cells, _ in lines for m in cells) if m not in MODELS]
+    rows = [[what, *(cells.get(model, "") for model in (*MODELS, *others))] for what, cells, _ in lines]
+    headers = ["", *(("→ " if i else "") + name for i, name in enumerate(MODELS.values())), *others]
     return [Table(headers, rows, sources=[stage for *_, stage in lines])] if rows else []
 
 

@@ -17,13 +17,14 @@ def knowledge(s: dict[str, Any]) -> list[Table]:
             count(r["shots"]),
             percent(None if r["chance"] is None else r["chance"] / 100),
             count(r["invalid"]),
+            count(r["unscored"]),
             "none" if r["paper"] is None else f"{r['paper']:.2f} % ({r['paper_model']})",
         ]
         for r in s["knowledge"]
     ]
     headers = ["Model", "Benchmark", "Accuracy ± standard error", "95 % interval", "Shots", "Chance"]
-    headers += ["Named no option", "The paper's model"]
-    tables = [Table(headers, rows or [[ABSENT, *[""] * 7]], 2)]
+    headers += ["Named no option", "Call failed", "The paper's model"]
+    tables = [Table(headers, rows or [[ABSENT, *[""] * 8]], 2)]
     return [*tables, *_comparisons(s), *_leaked(s), *_turned(s), _paper()]
 
 

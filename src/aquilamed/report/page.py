@@ -62,8 +62,9 @@ def page(run: Run, summary: dict[str, Any], figures: dict[str, list[str]]) -> st
         earlier=[s for s in done if s.state != "done"],
         links={s.name: f"../{s.manifest_file}" for s in done},
         anchor=anchor,
-        headline=[*headline.models(summary), headline.data(summary)],
-        headline_text=headline.text(summary),
+        by_model=headline.models(summary),
+        by_model_text=headline.text(summary),
+        records=headline.data(summary),
         funnel=_funnel(run),
         chapters=_chapters(run, summary),
         figures={name: [Markup(svg) for svg in panels] for name, panels in figures.items()},  # noqa: S704 - ours

@@ -99,7 +99,14 @@ def preference(axis: Any, summary: dict[str, Any]) -> bool:
     accuracy: list[Any] = [t.get("accuracy") for t in told]
     if None in accuracy:
         return False
-    drawn = axis.bar([0, 1], [100 * a for a in accuracy], color=[GREY, GREEN], width=0.5)
+    pairs, measured_on = summary["dpo"]["pairs"], summary["dpo"]["measured_on"] or ""
+    count = pairs.get(measured_on) if isinstance(pairs, dict) else None
+    error = (
+        {"yerr": _binomial(accuracy, count), "capsize": 3, "error_kw": {"elinewidth": 0.9, "ecolor": INK}}
+        if count
+        else {}
+    )
+    drawn = axis.bar([0, 1], [100 * a for a in accuracy], color=[GREY, GREEN], width=0.5, **error)
     margins = [t.get("margin") for t in told]
     labels = [
         f"{100 * a:.1f} %" + (f"\nmargin {m:.4g}" if m is not None else "")
@@ -111,8 +118,9 @@ def preference(axis: Any, summary: dict[str, Any]) -> bool:
     axis.set_xlim(-0.6, 1.6)
     axis.set_ylim(0, 118)
     axis.set_yticks(range(0, 101, 25))
-    on = {"validation": "held-out pairs", "train": "training pairs"}.get(summary["dpo"]["measured_on"] or "", "pairs")
-    axis.set(ylabel=f"{on} preferred, %", title=f"Preference accuracy on {on}")
+    on = {"validation": "held-out pairs", "train": "training pairs"}.get(measured_on, "pairs")
+    axis.set(ylabel=f"{on} preferred, %" + (" (95 % interval)" if count else ""))
+    axis.set_title(f"Preference accuracy on {on}" + (f" (n = {count:,})" if count else ""))
     axis.legend(fontsize=8, frameon=False, loc="upper left")
     return True
 
@@ -151,6 +159,15 @@ def knowledge(axis: Any, summary: dict[str, Any]) -> bool:
     axis.set(ylabel="accuracy, % (± standard error)", title="Knowledge: multiple choice")
     axis.legend(fontsize=8, frameon=False, ncols=min(5, len(models) + 1), columnspacing=1.2, **_BELOW)
     return True
+
+
+def _binomial(shares: list[float], n: int) -> list[list[float]]:
+    """How far the exact 95 % intervals of shares of n reach below and above them, in percent."""
+    from scipy.stats import binomtest
+
+    ends = [binomtest(round(share * n), n).proportion_ci() for share in shares]
+    below = [100 * max(share - end.low, 0.0) for share, end in zip(shares, ends, strict=True)]
+    return [below, [100 * max(end.high - share, 0.0) for share, end in zip(shares, ends, strict=True)]]
 
 
 def knowledge_size(summary: dict[str, Any]) -> tuple[float, float]:

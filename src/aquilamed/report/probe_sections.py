@@ -43,14 +43,24 @@ def probe(s: dict[str, Any]) -> list[Table]:
     ]
 
 
-_NUMBERS = ["n", "Right", "Wrong", "Undecided", "Right, of the decided", "95 % interval", "Range", "Named the matter"]
+_NUMBERS = [
+    "n",
+    "Right",
+    "Wrong",
+    "Undecided",
+    "Call failed",
+    "Right, of the decided",
+    "95 % interval",
+    "Range",
+    "Named the matter",
+]
 
 
 def _numbers(r: dict[str, Any]) -> list[str]:
     spans = [r["interval"], None if r["at_least"] is None else [r["at_least"], r["at_most"]]]
     shares = [ABSENT if span is None else f"{percent(span[0])} to {percent(span[1])}" for span in spans]
     return [
-        *(count(r[k]) for k in ("n", "right", "wrong", "undecided")),
+        *(count(r.get(k, 0)) for k in ("n", "right", "wrong", "undecided", "unscored")),
         percent(r["share"]),
         *shares,
         percent(r["named"]),

@@ -141,6 +141,8 @@ class Knowledge(_Part):
     chance: float | None
     invalid: int
     """Answers that name no option."""
+    unscored: int
+    """An endpoint's calls that failed: in no other figure."""
     leaked: Measured
     """{n, accuracy, …} on questions that a training set holds; shares."""
     clean: Measured
@@ -218,6 +220,8 @@ class ProbeGroup(_Part):
     right: int
     wrong: int
     undecided: int
+    unscored: int | None = None
+    """An endpoint's calls that failed: in no other figure."""
     judged: int
     share: float | None
     """Right, of the decided."""
