@@ -77,7 +77,7 @@ def context(root: Path, base: Path, inputs: dict[str, Artifact], name: str = "ou
     (out / ".work").mkdir(parents=True, exist_ok=True)
     evaluate = SimpleNamespace(benchmarks=[], judges=[], endpoints=[], inference=InferenceConfig())
     recipe: Any = SimpleNamespace(
-        base_model=ModelConfig(path=str(base)), annotator=AnnotatorConfig(), evaluate=evaluate
+        name="tiny", base_model=ModelConfig(path=str(base)), annotator=AnnotatorConfig(), evaluate=evaluate
     )
     return Context(out, out / ".work", inputs, LocalEngine(progress, workers=1), progress, 42, root, recipe)
 

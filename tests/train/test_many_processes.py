@@ -46,6 +46,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict
     alone = [f"{s}-ddp-one" for s in STAGES] + ["pretrain-ddp-lora1"] + [f"{s}-ddp-reverse-stop" for s in STAGES]
     found = {run: many.train(folder, run) for run in alone}
     two = [f"{s}-{layout}-{layout}" for s in STAGES for layout in LAYOUTS] + ["pretrain-fsdp-lora2"]
+    two += ["pretrain-zero2-zero2", "align-zero2-zero2"]
     two += [f"{s}-{RESUMED[s]}-reverse" for s in STAGES] + [f"{s}-{STOPPED[s]}-forward-stop" for s in STAGES]
     together(folder, two)
     found |= {run: json.loads((folder / f"{run}.json").read_text()) for run in two}
@@ -69,7 +70,7 @@ def compare(found: dict[str, dict[str, Any]], folder: Path, run: str, alone: str
     (stage, _, place), (_, _, where) = run.split("-"), alone.split("-")
     mine, theirs = (tiny.weights(folder / f"{stage}-{p}" / "model") for p in (place, where))
     assert mine.keys() == theirs.keys()
-    assert max(float((mine[k] - theirs[k]).abs().max()) for k in theirs) <= 1e-4
+    assert max(float((mine[k] - theirs[k]).abs().max()) for k in theirs) <= 1e-5
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -77,6 +78,13 @@ def compare(found: dict[str, dict[str, Any]], folder: Path, run: str, alone: str
 def test_two_processes_train_as_one(done: Any, stage: str, layout: str) -> None:
     folder, found = done
     compare(found, folder, f"{stage}-{layout}-{layout}", f"{stage}-ddp-one")
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "align"])
+def test_zero2_keeps_gathered_weights_for_the_backward_pass(done: Any, stage: str) -> None:
+    folder, found = done
+    compare(found, folder, f"{stage}-zero2-zero2", f"{stage}-ddp-one")
+    assert found[f"{stage}-zero2-zero2"]["parameters"] == ["DTensor"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

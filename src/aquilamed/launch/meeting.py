@@ -71,7 +71,7 @@ def join(root: Path, node: int, progress: Progress) -> None:
                 progress.say(f"▶ {job.stage}  with {job.processes} processes of this machine")
                 try:
                     take_part(job, node)
-                except StageFailed as error:
+                except (StageFailed, Invalid) as error:
                     progress.say(f"failed: {job.stage}: {error}")
         time.sleep(LOOK)
 

@@ -22,7 +22,7 @@ from aquilamed.train.fast import make_fast, takes_documents
 from aquilamed.train.finetune import encode
 from aquilamed.train.guard import guarded
 from aquilamed.train.pairs import share_prompts
-from aquilamed.train.shard import is_sharded
+from aquilamed.train.shard import is_sharded, let_go
 
 Scores = dict[str, list[float]]
 IDS = ["prompt_ids", "chosen_ids", "rejected_ids"]
@@ -209,7 +209,7 @@ def _trainer(ctx: Context, config: AlignConfig, model: Any, tokenizer: Any, pair
             return dataset  # comes tokenised by us, as fine-tuning has it
 
         def _move_model_to_device(self, model: Any, device: Any) -> None:
-            if ctx.layout != "fsdp":  # sharding moves it, layer by layer
+            if ctx.layout == "ddp":  # sharding moves it, layer by layer
                 super()._move_model_to_device(model, device)
 
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
@@ -277,5 +277,6 @@ def pair_scores(trainer: Any, dataset: Any, reference: bool = False) -> Scores:
             sums = model(**batch, labels=labels, use_cache=False, fused_lm_head=True).log_probs.sum(dim=1)
         if counts:
             found += zip(chosen, sums.float().view(2, -1).t().tolist(), strict=True)
+    let_go(model)
     pairs = [pair for _, pair in sorted(p for part in ranks.gathered(found) for p in part)]
     return {"chosen": [c for c, _ in pairs], "rejected": [r for _, r in pairs]}

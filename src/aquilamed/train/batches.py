@@ -7,6 +7,7 @@ from typing import Any
 from aquilamed.config import StageFailed
 from aquilamed.train import ranks
 from aquilamed.train.fast import takes_documents
+from aquilamed.train.shard import let_go
 
 Row = dict[str, Any]
 
@@ -95,6 +96,7 @@ def mean_loss(
             if counts:
                 total, count = total + float(loss), count + int(wanted.sum())
                 on_row()
+    let_go(model)
     total, count = (s := ranks.total(total, count))[0], int(s[1])
     if not count:
         raise StageFailed("there is no token to measure the loss on")

@@ -24,6 +24,7 @@ from aquilamed.train.checkpoints import average_last, newest_checkpoint
 from aquilamed.train.checks import Limits
 from aquilamed.train.guard import memory_explained
 from aquilamed.train.shard import is_sharded, merge_adapters, shard, whole_state
+from aquilamed.train.trackers import Tracker, tracked
 from aquilamed.train.watch import watching
 
 
@@ -83,7 +84,12 @@ class TrainConfig(Config):
     keep_checkpoints: int = Field(default=2, ge=2)
     """Newest checkpoints that are kept (and the best one); two, so that one is whole while the next is written."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"keep_checkpoints"})
+    report_to: Tracker = "none"
+    """An experiment tracker that follows the training beside our own log; it writes into WORKSPACE/tracking."""
+    report_online: bool = False
+    """Whether the tracker may send what it is told to its server (W&B, MLflow, Trackio), as its own variables say."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"keep_checkpoints", "report_to", "report_online"})
 
     @model_validator(mode="after")
     def _averages(self) -> Self:
@@ -119,7 +125,7 @@ def start(ctx: Context, *stages: str) -> tuple[Any, Any, str]:
     model = load_model(config)
     fit_embeddings(model, tokenizer)
     # What is measured before training must not crawl on the CPU; a model that is to be sharded may not fit one GPU.
-    if torch.cuda.is_available() and ctx.layout != "fsdp":
+    if torch.cuda.is_available() and ctx.layout == "ddp":
         model = model.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     # A local base model goes by its folder's name: no path of this machine belongs into a manifest.
     return model, tokenizer, Path(name).name if Path(name).is_absolute() else name
@@ -156,7 +162,7 @@ def adapted(ctx: Context, config: TrainConfig, model: Any) -> Any:
 
 def placed(ctx: Context, model: Any) -> Any:
     """The model as this training's processes hold it: whole, or sharded over them."""
-    return shard(model, ctx.offload) if ctx.layout == "fsdp" else model
+    return model if ctx.layout == "ddp" else shard(model, ctx.layout == "fsdp", ctx.offload)
 
 
 def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
@@ -232,6 +238,7 @@ def train(
     Raises `StageFailed` at a loss that is not a number or a spike (unless the recipe skips such steps), and when memory
     runs out.
     """
+    import torch
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to --json
@@ -240,7 +247,9 @@ def train(
     with ExitStack() as stack:
         watch = watching(ctx, config, trainer, label, stack, on_log)
         trainer.add_callback(watch)
+        stack.enter_context(tracked(ctx, trainer, config.report_to, config.report_online))
         stack.enter_context(memory_explained(trainer.model, config, tokens))
+        torch.manual_seed(ctx.seed + ranks.index())  # dropout and noise must differ between processes
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - watch.started
     history = trainer.state.log_history

@@ -50,7 +50,7 @@ class HardwareConfig(Config):
     """Share of the peak that the model's own arithmetic reaches; checkpointing's second forward pass does not count."""
     layouts: list[Layout] = Field(default=["ddp", "zero2", "fsdp"], min_length=1)
     """How weights, gradients and optimizer may be spread: ddp (everything everywhere), zero2 (gradients and optimizer
-    in shards), fsdp (weights too: FSDP2, ZeRO-3). The first that fits is taken."""
+    in shards), fsdp (weights too: FSDP2, ZeRO-3). The first that fits is taken; both shard with PyTorch's fully_shard."""
     offload: bool = False
     """Whether shards may lie in the host's memory when nothing else fits."""
     architecture: ArchitectureConfig | None = None

@@ -1,6 +1,6 @@
-"""Weights, gradients and optimizer in shards over all processes (FSDP2): sharding a model, and its state in whole tensors.
+"""Weights, gradients and optimizer in shards over all processes: sharding a model, and its state in whole tensors.
 
-PyTorch's `fully_shard` is called directly, on GPUs and on CPUs alike: accelerate's FSDP silently is plain DDP on a CPU.
+PyTorch's `fully_shard` (FSDP2) is called directly, on GPUs and on CPUs alike: accelerate's FSDP silently is plain DDP on a CPU.
 Checkpoints hold whole tensors under the names and in the order of one process, so any number of processes, sharded or
 not, can go on from them.
 """
@@ -13,12 +13,14 @@ from aquilamed.config import StageFailed
 from aquilamed.train import ranks
 
 
-def shard(model: Any, offload: bool = False) -> Any:
+def shard(model: Any, free: bool = True, offload: bool = False) -> Any:
     """Shard a model in place, layer by layer, over all processes, and return it.
 
     Its parameters are `DTensor`s from then on: a forward pass is a matter of all processes together.
 
     Args:
+        free: gather a layer's weights for its passes only (ZeRO-3). Off, they stay from the forward to the backward pass
+            (ZeRO-2: gradients and optimizer in shards, faster, and the whole weights in memory).
         offload: keep the shards in the host's memory, and on a GPU only the layer that is being computed.
 
     Raises `StageFailed` for an architecture that does not name its layers, and when a parameter was left whole.
@@ -37,9 +39,8 @@ def shard(model: Any, offload: bool = False) -> Any:
         raise StageFailed(
             f"{type(model).__name__} does not name its layers, so it cannot be sharded; hardware.layouts: [ddp] can"
         )
-    # The root too frees what it gathered: what is measured between two steps leaves nothing behind.
     for module in [*layers, model]:
-        fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=place, reshard_after_forward=True)
+        fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=place, reshard_after_forward=free)
     if whole := [name for name, p in model.named_parameters() if not _is_shard(p)]:
         raise StageFailed(f"{len(whole)} parameters were not sharded: {', '.join(whole[:5])}")
     return model
@@ -47,7 +48,18 @@ def shard(model: Any, offload: bool = False) -> Any:
 
 def is_sharded(model: Any) -> bool:
     """Whether `shard` was called on a model."""
-    return any(_is_shard(p) for p in model.parameters())
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(model, FSDPModule)
+
+
+def let_go(model: Any) -> None:
+    """Free the weights that a forward pass without a backward pass gathered; a model that is not sharded has none."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def whole_state(model: Any) -> dict[str, Any]:
