@@ -1,7 +1,10 @@
 """A real server on loopback in this process: uvicorn in a thread, before a tiny model."""
 
+import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,3 +43,14 @@ def idle(front: Front, seconds: float = 20) -> bool:
     while front.metrics.open and time.monotonic() < deadline:
         time.sleep(0.01)
     return not front.metrics.open
+
+
+def post(address: str, body: Any, path: str = "/v1/chat/completions", **headers: str) -> tuple[int, Any, Any]:
+    """Status, JSON and headers of the answer to a request."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(address + path, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response), response.headers
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error), error.headers

@@ -14,14 +14,8 @@ from pathlib import Path
 import openai
 import pytest
 
-import tiny_model as tiny
 from aquilamed.config import Invalid
 from aquilamed.serve.server import listen, serve
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.build(tmp_path_factory.mktemp("model") / "tiny", tied=False)
 
 
 def command(*arguments: str, **environment: str) -> "subprocess.Popen[str]":

@@ -2,7 +2,6 @@
 
 import queue
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -10,24 +9,12 @@ from typing import Any
 
 import pytest
 
-import tiny_model as tiny
 from aquilamed.config import Invalid
 from aquilamed.models import ModelConfig, generate, load_model, load_tokenizer
 from aquilamed.serve.answerer import Piece
 from aquilamed.serve.engine import MEMORY_SHARE, PAGE, Engine
 from aquilamed.serve.pieces import Decoder, Stops
 from aquilamed.serve.sampling import Sampling
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.build(tmp_path_factory.mktemp("model") / "tiny", tied=False)
-
-
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[Engine]:
-    with Engine(ModelConfig(path=str(folder)), max_concurrency=8) as engine:
-        yield engine
 
 
 def asked(number: int) -> list[Any]:

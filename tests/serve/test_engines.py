@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -11,9 +10,7 @@ from typing import Any
 import pytest
 from serving import idle, serving
 
-import tiny_model as tiny
 from aquilamed.config import Invalid, StageFailed
-from aquilamed.models import ModelConfig
 from aquilamed.serve import choice
 from aquilamed.serve.child import Child
 from aquilamed.serve.choice import choose
@@ -23,17 +20,6 @@ from aquilamed.serve.remote import Remote
 from aquilamed.serve.sampling import Sampling
 
 KEY = "sk-child"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.build(tmp_path_factory.mktemp("model") / "tiny", tied=False)
-
-
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[Engine]:
-    with Engine(ModelConfig(path=str(folder))) as engine:
-        yield engine
 
 
 def asked(number: int) -> list[Any]:

@@ -72,7 +72,7 @@ class Front:
         return Starlette(
             routes=routes,
             middleware=hosts if only_loopback else [],
-            exception_handlers={HTTPException: _not_here},
+            exception_handlers={HTTPException: _not_here, Exception: _broken},
         )
 
     async def chat(self, request: Request) -> Response:
@@ -222,3 +222,7 @@ async def _not_here(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     refusal = Refusal(error.status_code, str(error.detail))
     return JSONResponse(refusal.body(), refusal.status, error.headers)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return JSONResponse(Refusal(500, "an error of the server", "server_error").body(), 500)
