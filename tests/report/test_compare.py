@@ -206,7 +206,10 @@ def test_what_earlier_code_made_still_counts_but_other_settings_do_not(tmp_path:
     aged(two)
     found = compare(one, two)
     assert line(found, "align, mmlu").two == 0.4375
-    assert {s.name: s.two for s in found.stages}["corpus/dedup"] == "stale"
+    stages = {s.name: s for s in found.stages}
+    assert (stages["corpus/dedup"].two, stages["corpus/dedup"].made) == ("stale", (True, True))
+    assert stages["corpus/dedup"].changed == ("code", "inputs")
+    assert all("not made" not in cell for row in parts(found)[1].tables[0].rows for cell in row)
     change(two, "corpus/dedup", lambda m: m.update(params={"config": {"threshold": 0.123}}))
     found = compare(one, two)
     assert line(found, "corpus/dedup: kept").two is None

@@ -33,11 +33,17 @@ class Change:
 
 @dataclass(frozen=True)
 class StageChange:
-    """A stage's state on both sides, and what of it differs: nothing when both made the same artefact."""
+    """A stage's state on both sides.
+
+    Args:
+        made: whether there is an artefact on either side.
+        changed: what of two artefacts differs; nothing when they are the same.
+    """
 
     name: str
     one: str
     two: str
+    made: tuple[bool, bool]
     changed: tuple[str, ...]
 
 
@@ -94,4 +100,4 @@ def _stages(one: Run, two: Run) -> Iterator[StageChange]:
         states = (a.state if a else NOT_THERE, b.state if b else NOT_THERE)
         made = (a.manifest if a else {}), (b.manifest if b else {})
         changed = [k for k in _DECIDES if all(made) and digest(made[0].get(k)) != digest(made[1].get(k))]
-        yield StageChange(name, *states, tuple(changed))
+        yield StageChange(name, *states, (bool(made[0]), bool(made[1])), tuple(changed))

@@ -24,7 +24,7 @@ def parts(c: Comparison) -> list[Part]:
     """The recipe, the stages, and a part per group of numbers; equal numbers are counted, not listed."""
     keys = [[change.key, change.one, change.two] for change in c.recipe]
     recipe = [Table(["Key", c.one, c.two], keys, 3)] if keys else []
-    rows = [[s.name, s.one, s.two, ", ".join(s.changed) or _same(s.one, s.two)] for s in c.stages]
+    rows = [[s.name, s.one, s.two, ", ".join(s.changed) or _same(s.made)] for s in c.stages]
     stages = Table(["Stage", c.one, c.two, "What differs"], rows, 4)
     return [
         Part("The recipe", [] if keys else ["Every key is the same."], recipe),
@@ -45,8 +45,8 @@ def verdict(c: Comparison) -> str:
     )
 
 
-def _same(one: str, two: str) -> str:
-    return "nothing" if one == two == "done" else "not done on both sides" if one == two else "only one is done"
+def _same(made: tuple[bool, bool]) -> str:
+    return "nothing" if all(made) else "made on one side only" if any(made) else "not made on either side"
 
 
 def _numbers(group: Group, c: Comparison) -> Part:
