@@ -5,14 +5,13 @@ Weights are read from safetensors only (a pickle can run code).
 """
 
 import os
-import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from aquilamed.config import Config, Invalid
-from aquilamed.records import Message, digest
+from aquilamed.control_tokens import divided, plain_ids, text_ids
+from aquilamed.records import Message
 
 TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 TURN_START, TURN_END, DOCUMENT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -253,49 +252,8 @@ def prompt_ids(tokenizer: Any, conversation: list[Message]) -> list[int]:
     return [
         i
         for text, n in divided(tokenizer, conversation, rendered)
-        for i in (_ids(tokenizer, text) if n is None else plain_ids(tokenizer, conversation[n]["content"]))
+        for i in (text_ids(tokenizer, text) if n is None else plain_ids(tokenizer, conversation[n]["content"]))
     ]
-
-
-def divided(
-    tokenizer: Any, conversation: Sequence[Message], rendered: Callable[[Sequence[Message]], str]
-) -> list[tuple[str, int | None]]:
-    """A rendered conversation in pieces: (text, None), or (mark, n) where message n stands and is to be spelled out.
-
-    That is a message which holds a control token of the vocabulary that the template lets through. Usually there is none,
-    and one piece. Together the texts and marks are what was rendered.
-    """
-    control = _control(tokenizer)
-    text, spelled = rendered(conversation), {n for n, m in enumerate(conversation) if control.search(m["content"])}
-    if not spelled:
-        return [(text, None)]
-    mark = digest([m["content"] for m in conversation])[:16]
-    marked: list[Any] = [{**m, "content": f"[{mark}:{n}]"} if n in spelled else m for n, m in enumerate(conversation)]
-    frame = rendered(marked)
-    if len(control.findall(text)) == len(control.findall(frame)):  # the template breaks them up, as ours does
-        return [(text, None)]
-    pieces = enumerate(re.split(rf"(\[{mark}:\d+\])", frame))  # text, mark, text …
-    return [(p, None if at % 2 == 0 else int(p[1:-1].rpartition(":")[2])) for at, p in pieces]
-
-
-def plain_ids(tokenizer: Any, text: str) -> list[int]:
-    """A text's ids, every control token in it spelled out: it is cut behind the first character of each."""
-    cuts = [m.start() + 1 for m in _control(tokenizer).finditer(text)]
-    return [i for a, b in pairwise([0, *cuts, len(text)]) for i in _ids(tokenizer, text[a:b])]
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def _control(tokenizer: Any) -> re.Pattern[str]:
-    """Where a control token begins: special ones, and added ones in brackets such as <think>; overlapping ones too."""
-    added = tokenizer.added_tokens_decoder.values()
-    words = {
-        t.content for t in added if len(t.content) > 1 and (t.special or re.fullmatch(r"[<\[{].*[>\]}]", t.content))
-    }
-    return re.compile(f"(?={'|'.join(map(re.escape, sorted(words)))})" if words else r"(?!)")
 
 
 def _generate_batch(

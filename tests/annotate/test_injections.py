@@ -8,7 +8,8 @@ import pytest
 
 from aquilamed.annotate import COMPARE, DOMAIN, QUALITY, CallError
 from aquilamed.annotate.parse import parse
-from aquilamed.models import plain_ids, prompt_ids
+from aquilamed.control_tokens import plain_ids
+from aquilamed.models import prompt_ids
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "injections.jsonl"
 INJECTIONS = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import Field
 
 from aquilamed.config import StageFailed
+from aquilamed.control_tokens import divided, plain_ids
 from aquilamed.corpus.pack import best_fit
-from aquilamed.models import divided, plain_ids
 from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
 from aquilamed.train.batches import Row, collator, mean_loss
