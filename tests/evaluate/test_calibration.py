@@ -19,6 +19,7 @@ from aquilamed.config import Invalid
 from aquilamed.evaluate.calibration import CalibrationConfig, run
 from aquilamed.prefer.judgements import shown_hash
 from aquilamed.prefer.select import PreferSelectConfig
+from aquilamed.report.calibration_sections import calibration
 
 FILE = CalibrationConfig(files=["judged.jsonl"])
 
@@ -98,6 +99,10 @@ def test_judges_stand_beside_people_and_each_other(tmp_path: Path, servers: list
     assert own["others"] == pytest.approx((0 + 0 + 0.5) / 3), "people, the length and the place"
     assert own["interval"][0] > 0
     assert json.loads((tmp_path / "out" / "results.json").read_text())["pairs"] == 24
+    tables = calibration({"calibration": metrics})
+    assert [len(t.rows) for t in tables] == [6, 3, 1]
+    assert tables[0].rows[0][:2] == ["people and length", "100.0 %"]
+    assert calibration({"calibration": None}) == []
 
 
 def test_the_workspaces_reviewed_pairs_count_by_what_most_said(tmp_path: Path, servers: list[Server]) -> None:

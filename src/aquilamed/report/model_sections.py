@@ -114,17 +114,17 @@ def _who(r: dict[str, Any], judge: dict[str, Any]) -> list[str]:
     return [r["model"], r["against"], r["benchmark"] + name]
 
 
-def _between(value: Any, interval: Any, form: str = "{:.2f}") -> str:
+def between(value: Any, interval: Any, form: str = "{:.2f}") -> str:
     """A value with its interval: "3.10 (2.84 to 3.35)"."""
     if value is None:
         return ABSENT
     return form.format(value) + (f" ({form.format(interval[0])} to {form.format(interval[1])})" if interval else "")
 
 
-def _points(share: Any) -> str:
+def points(share: Any) -> str:
     """A share with its interval, in percent."""
     interval = get(share, "interval")
-    return _between(
+    return between(
         None if get(share, "share") is None else 100 * share["share"],
         interval and [100 * v for v in interval],
         "{:.1f}",
@@ -137,7 +137,7 @@ def _rates(s: dict[str, Any]) -> list[Table]:
         if "shares" not in r:
             continue
         even = r["length_controlled"]
-        fair = _points({"share": even["win_rate"], "interval": even["interval"]})
+        fair = points({"share": even["win_rate"], "interval": even["interval"]})
         if even["win_rate"] is None:
             fair = f"none: {even['reason']}"
         elif even["extrapolated"]:
@@ -145,8 +145,8 @@ def _rates(s: dict[str, Any]) -> list[Table]:
         rows.append(
             [
                 *_who(comparison, r),
-                *(_points(r["shares"][o]) for o in ("win", "tie", "loss")),
-                _points({"share": r["win_rate"], "interval": r["win_rate_interval"]}),
+                *(points(r["shares"][o]) for o in ("win", "tie", "loss")),
+                points({"share": r["win_rate"], "interval": r["win_rate_interval"]}),
                 fair,
                 " / ".join(number(r["characters"][k], 3) for k in ("answer", "other")),
             ]
@@ -163,7 +163,7 @@ def _position(s: dict[str, Any]) -> list[Table]:
     rows = [
         [
             *_who(r, j),
-            *(_points(j["position"][k]) for k in ("first", "second", "agree")),
+            *(points(j["position"][k]) for k in ("first", "second", "agree")),
             count(j["position"]["n"]),
         ]
         for r in s["pairwise"]
@@ -179,7 +179,7 @@ def _agreement(s: dict[str, Any]) -> list[Table]:
     rows = [
         [
             *(r["model"], r["against"], r["benchmark"], " and ".join(printable(name) for name in a["judges"])),
-            *(percent(a["equal"]), _between(a["kappa"], a["kappa_interval"]), count(a["answered"])),
+            *(percent(a["equal"]), between(a["kappa"], a["kappa_interval"]), count(a["answered"])),
         ]
         for r in s["pairwise"]
         for a in r.get("agreement", [])
@@ -193,7 +193,7 @@ def _own(s: dict[str, Any]) -> list[Table]:
         [
             *(printable(p["judge"]), f"{p['own']} ({r['model']} against {r['against']}, {r['benchmark']})"),
             *(percent(p["given"]), percent(p["others"])),
-            *(_points({"share": p["difference"], "interval": p["interval"]}), count(p["n"])),
+            *(points({"share": p["difference"], "interval": p["interval"]}), count(p["n"])),
         ]
         for r in s["pairwise"]
         for p in r.get("self_preference", [])
@@ -216,14 +216,14 @@ def multiturn(s: dict[str, Any]) -> list[Table]:
         parts += [(f"all of {task}", part["average"]) for task, part in tasks.items() if len(tasks) > 1]
         parts += [(f"all, {printable(judge)}", average) for judge, average in (told.get("judges") or {}).items()]
         for name, r in parts:
-            aspects = (_between(r[a], get(r, "intervals", a)) for a in ASPECTS)
+            aspects = (between(r[a], get(r, "intervals", a)) for a in ASPECTS)
             rows.append([model, name, *aspects, *(count(r.get(k)) for k in ("n", "dialogues", "unscored"))])
     headers = ["Model", "Round", *(a.capitalize() for a in ASPECTS), "Scored", "Dialogues", "Unscored"]
     caption = "Means on a scale from 1 to 5, with 95 % bootstrap intervals over dialogues"
     agree = [
         [
             *(aspect, " and ".join(printable(name) for name in a["judges"]), percent(a["equal"])),
-            *(_between(a["weighted_kappa"], a["weighted_kappa_interval"]), count(a["answered"])),
+            *(between(a["weighted_kappa"], a["weighted_kappa_interval"]), count(a["answered"])),
         ]
         for aspect, found in (s["multiturn"].get("agreement") or {}).items()
         for a in found

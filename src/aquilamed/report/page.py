@@ -12,6 +12,8 @@ from aquilamed.report import model_sections as models
 from aquilamed.report import preference_sections as prefer
 from aquilamed.report import run_sections as whole
 from aquilamed.report import selection_sections as selection
+from aquilamed.report.calibration_sections import NOTE as CALIBRATED
+from aquilamed.report.calibration_sections import calibration
 from aquilamed.report.cells import Table
 from aquilamed.report.gather import Run, examples
 from aquilamed.report.html import fill
@@ -162,6 +164,7 @@ def _chapters(run: Run, s: dict[str, Any]) -> list[Chapter]:
                 Section(
                     "Multi-turn dialogues", both[1:], models.judge_text(run, both[1]), models.multiturn(s), "rounds"
                 ),
+                *_judges(s),
             ],
         ),
         Chapter("Safety", [Section("Safety", ("evaluate/safety",), probe_text(run), probe(s))]),
@@ -181,3 +184,8 @@ def _chapters(run: Run, s: dict[str, Any]) -> list[Chapter]:
 
 def _named(group: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{group}/{name}" for name in names)
+
+
+def _judges(s: dict[str, Any]) -> list[Section]:
+    tables = calibration(s)
+    return [Section("Judges against people", ("evaluate/calibration",), [CALIBRATED], tables)] if tables else []

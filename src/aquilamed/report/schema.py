@@ -226,10 +226,12 @@ class ProbeGroup(_Part):
     share: float | None
     """Right, of the decided."""
     interval: Interval
-    at_least: float
+    at_least: float | None
     """Counts the undecided as wrong; `at_most` as right."""
-    at_most: float
-    named: float
+    at_most: float | None
+    named: float | None
+    leaked: int | None = None
+    """Cases that a training set holds."""
 
 
 class SafetyProbe(_Part):
@@ -304,6 +306,8 @@ class Summary(_Part):
     pairwise: list[Pairwise]
     multiturn: Multiturn
     safety_probe: SafetyProbe
+    calibration: Measured = None
+    """The judges against people: {pairs, judges, with_people, among, self_preference} (evaluate/calibration.py)."""
     annotations: list[Annotation]
     total_seconds: float
     """Of all finished stages."""

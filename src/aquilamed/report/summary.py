@@ -19,6 +19,7 @@ ANNOTATED = {
     "evaluate/pairwise": "judge",
     "evaluate/multiturn": "judge",
     "evaluate/safety": "judge",
+    "evaluate/calibration": "judge",
 }
 
 
@@ -65,6 +66,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "pairwise": run.metric("evaluate/pairwise", "comparisons") or [],
         "multiturn": run.metric("evaluate/multiturn") or {},
         "safety_probe": run.metric("evaluate/safety") or {},
+        "calibration": run.metric("evaluate/calibration"),
         "annotations": annotations(run),
         "total_seconds": sum(a.manifest.get("seconds") or 0 for a in artifacts.values()),
         "versions": versions(run),
