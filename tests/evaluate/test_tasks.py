@@ -193,3 +193,9 @@ def test_answers_apart_are_asked_for_and_belong_to_one_task(tmp_path: Path) -> N
         benchmark_texts(context(tmp_path, [benchmark]))
     with pytest.raises(ValueError, match="answers is for the task cmb_exam"):
         BenchmarkConfig(task="medqa", path="x", answers="y")
+
+
+def test_every_task_has_a_hash_of_its_file() -> None:
+    hashes = {name: task.hash for name, task in TASKS.items()}
+    assert hashes["medqa"] == hashes["mcmle"], "one file"
+    assert len(set(hashes.values())) == len(TASKS) - 2, "the two of dialogues.py are one file as well"

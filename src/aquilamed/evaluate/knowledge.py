@@ -8,7 +8,6 @@ and are right only when exactly the right set is named.
 import json
 from collections import defaultdict
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -132,7 +131,7 @@ def _score(
         "answers": digest([s.question.answer for s in asked]),
         "prompts": digest([s.prompt for s in asked]),
         "template": digest(backend.template(chat)),
-        "task": digest(Path(task.read.__code__.co_filename).read_text("utf-8")),
+        "task": task.hash,
     }
     result = {
         "task": benchmark.task,

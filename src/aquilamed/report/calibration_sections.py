@@ -18,8 +18,10 @@ def calibration(s: dict[str, Any]) -> list[Table]:
     if not get(told, "pairs"):
         return []
     agree = [
-        [" and ".join(printable(j) for j in a["judges"]), percent(a["equal"])]
-        + [between(a["kappa"], a["kappa_interval"]), count(a["answered"])]
+        [
+            *(" and ".join(printable(j) for j in a["judges"]), percent(a["equal"])),
+            *(between(a["kappa"], a["kappa_interval"]), count(a["answered"])),
+        ]
         for a in (*told["with_people"], *told["among"])
     ]
     bias = [
@@ -27,8 +29,10 @@ def calibration(s: dict[str, Any]) -> list[Table]:
         for j in told["judges"]
     ]
     own = [
-        [printable(p["judge"]), percent(p["given"]), percent(p["others"])]
-        + [points({"share": p["difference"], "interval": p["interval"]}), count(p["n"])]
+        [
+            *(printable(p["judge"]), percent(p["given"]), percent(p["others"])),
+            *(points({"share": p["difference"], "interval": p["interval"]}), count(p["n"])),
+        ]
         for p in told["self_preference"]
     ]
     tables = [

@@ -8,6 +8,8 @@ rest by hash and never scored.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -29,7 +31,7 @@ from aquilamed.evaluate.tasks import (
     pubmedqa,
 )
 from aquilamed.evaluate.tasks.reading import Files
-from aquilamed.records import Dialogue, Question
+from aquilamed.records import Dialogue, Question, digest
 from aquilamed.stage import Context
 
 Kind = Literal["choice", "single", "multi"]
@@ -44,6 +46,12 @@ class Task:
     kind: Kind
     lang: str
     read: Callable[[Files], list[Question]] | Callable[[Files], list[Dialogue]]
+
+    @property
+    def hash(self) -> str:
+        """Of the file that reads it."""
+        read = self.read.func if isinstance(self.read, partial) else self.read
+        return digest(Path(read.__code__.co_filename).read_text("utf-8"))
 
 
 TASKS: dict[str, Task] = {
