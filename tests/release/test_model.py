@@ -70,6 +70,21 @@ def test_the_numbers_are_the_manifests(released: Path) -> None:
     assert "secret-folder" not in text
 
 
+def test_what_it_is_and_how_it_was_trained(base: Path, tmp_path: Path) -> None:
+    space = make(tmp_path, model=base)
+    told = {"method": "lora", "lora": {"rank": 16, "alpha": 32}, "schedule": "cosine", "warmup": 0.1, "lr": 2e-7}
+    told |= {"batch": 64, "length": 2048, "epochs": 2, "weight_decay": 0, "beta": 0.03, "loss": "sigmoid"}
+    change(space, "align", lambda m: m["params"].update({"config": told}))
+    page = (release(space, "model") / "README.md").read_text("utf-8")
+    assert "| `align` | LoRA, rank 16, α 32 | cosine, warm-up 0.1 | weight decay 0, β 0.03, loss sigmoid |" in page
+    assert "| 2e-07 | 64 | 2,048 | 2 |" in page
+    assert "| Architecture | `LlamaForCausalLM` |" in page
+    assert "| Type of the weights | `float32` |" in page
+    headings = [line for line in page.splitlines() if line.startswith("### ")]
+    assert headings[:2] == ["### Fine-tuning", "### Preferences"]
+    assert "### Multiple choice" in headings
+
+
 def test_an_earlier_model_and_what_is_missing(space: Workspace, base: Path, tmp_path: Path) -> None:
     earlier = release(space, "model", tmp_path / "sft", stage="finetune")
     page = (earlier / "README.md").read_text("utf-8")

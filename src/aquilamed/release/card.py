@@ -135,7 +135,7 @@ def labels_table(found: Sequence[Mapping[str, Any]]) -> str:
     for r in found:
         rubrics = ", ".join(f"{text.cell(k)} {text.code(str(h)[:16])}" for k, h in r["rubrics"].items()) or "–"
         agreement = ", ".join(f"{text.cell(k.replace('_', ' '))} {number(v)}" for k, v in r["agreement"].items()) or "–"
-        who = f"{text.cell(r['kind'])}: {text.cell(r['name'])}"
+        who = text.cell("rules (offline)" if r["kind"] == "offline" else f"{r['kind']}: {r['name']}")
         numbers = ["–" if r[k] is None else count(r[k]) for k in ("calls", "errors")]
         body.append([text.code(r["stage"]), who, rubrics, agreement, *numbers])
     return text.rows(["Stage", "Who", "Rubric (hash)", "Agreement", "Calls", "Failed"], body, 4) if body else ""

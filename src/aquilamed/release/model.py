@@ -4,7 +4,6 @@ Other formats of the same weights are further files of the folder: whoever write
 what is there, and checksums follow by themselves.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,13 @@ from aquilamed.models import find_model
 from aquilamed.records import iter_parts, write_atomic
 from aquilamed.release import card, facts, figures, text
 from aquilamed.release.folder import files, sha256
+from aquilamed.release.model_tables import model_table, parameters, settings_table
 from aquilamed.release.public_recipe import public_path, public_recipe
 from aquilamed.release.rights import Rights, licenses_of
 from aquilamed.release.tables import verify
 from aquilamed.release.weights import copy_model, json_file
 from aquilamed.report import knowledge_sections, model_sections, probe_sections
-from aquilamed.report.cells import count
+from aquilamed.report.cells import Table, count
 from aquilamed.report.run_sections import limitations
 from aquilamed.report.summary import TRAININGS, summarise
 from aquilamed.stages import enabled
@@ -90,17 +90,6 @@ def trained(found: facts.Facts, stage: str | None) -> Artifact:
 def checker(artifact: Artifact) -> Callable[[Path], None]:
     """What holds a file of a stage to its manifest's hash, and raises `StageFailed` when it was changed."""
     return lambda path: verify(artifact, path)
-
-
-def parameters(folder: Path) -> int:
-    """How many numbers a model's safetensors hold, from their headers."""
-    from safetensors import safe_open
-
-    found = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "np") as tensors:
-            found += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return found
 
 
 def _training_data(found: facts.Facts, lineage: Sequence[Artifact]) -> list[Artifact]:
@@ -186,16 +175,19 @@ def _readme(
     evaluations = [known[name] for name in EVALUATIONS if name in known]
     results = [r for r in _results(known) if r.get("model_fingerprint") == artifact.manifest["fingerprint"]]
     mine = {**summary, "trainings": {k: summary["trainings"][k] for k in trainings}}
-    told = [*model_sections.trainings(mine)]
-    told += model_sections.perplexity(summary) if any(t.startswith("pretrain/") for t in trainings) else []
-    told += model_sections.sft(summary) if "finetune" in trainings else []
-    told += model_sections.dpo(summary) if "align" in trainings else []
-    scored = [*knowledge_sections.knowledge(summary)] if summary["knowledge"] else []
-    scored += [
-        *model_sections.pairwise(summary),
-        *model_sections.multiturn(summary),
-        *probe_sections.probe(summary)[:1],
-    ]
+    perplexity = model_sections.perplexity(summary) if any(t.startswith("pretrain/") for t in trainings) else []
+    trained = {
+        "": model_sections.trainings(mine),
+        "Perplexity of held-out text": perplexity,
+        "Fine-tuning": model_sections.sft(summary) if "finetune" in trainings else [],
+        "Preferences": model_sections.dpo(summary) if "align" in trainings else [],
+    }
+    scored = {
+        "Multiple choice": knowledge_sections.knowledge(summary) if summary["knowledge"] else [],
+        "Answers, judged in pairs": model_sections.pairwise(summary),
+        "Dialogues of several rounds": model_sections.multiturn(summary),
+        "Safety": probe_sections.probe(summary)[:1],
+    }
     restricted = sum(rights.restricted().values())
     chain = [a for a in lineage if "records_in" in a.manifest]
     return card.render(
@@ -218,8 +210,10 @@ def _readme(
             "parameters": count(parameters(out)),
             "repository": repository,
             "chat": artifact.stage in ("finetune", "align"),
+            "model_table": model_table(out),
             "files_table": _files(out),
-            "training_tables": [text.table(t) for t in told],
+            "settings_table": settings_table([a for a in lineage if a.stage in TRAININGS], known),
+            "training_parts": _parts(trained),
             "figure": (out / "figures" / "training.png").exists(),
             "figure_alt": f"Training loss over steps of {', '.join(trainings)}; first and last values are in the table",
             "sources_table": card.sources_table(rights, left_out=False),
@@ -227,7 +221,7 @@ def _readme(
             "funnel_table": card.funnel_table(facts.funnel(chain)),
             "contamination_table": card.contamination_table(facts.contamination(lineage)),
             "labels_table": card.labels_table(facts.labels(lineage)),
-            "evaluation_tables": [text.table(t) for t in scored],
+            "evaluation_parts": _parts(scored),
             "judges_table": card.labels_table(facts.labels(evaluations)),
             "limitations": limitations(summary),
             "version": __version__,
@@ -238,6 +232,11 @@ def _readme(
             "stages_table": card.stages_table(lineage),
         },
     )
+
+
+def _parts(found: dict[str, list[Table]]) -> list[tuple[str, list[str]]]:
+    """Headings with their finished tables, those without a table left out."""
+    return [(heading, [text.table(t) for t in tables]) for heading, tables in found.items() if tables]
 
 
 def _results(known: dict[str, Artifact]) -> list[dict[str, Any]]:
