@@ -111,6 +111,15 @@ def test_head_in_slices_equals_the_whole_softmax(one_weight: bool, monkeypatch: 
     assert torch.allclose(weight.grad, wanted[1], atol=1e-5)  # type: ignore[arg-type]
 
 
+def test_a_model_that_waits_for_its_gpu_is_not_made_fast_for_a_cpu(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    model = load_model(ModelConfig(path=str(base)))
+    assert head.plain(model)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not head.plain(model)
+
+
 def test_unequal_weights_are_refused_where_one_was_promised() -> None:
     import torch
 

@@ -43,9 +43,13 @@ def together(folder: Path, runs: list[str], count: int = 2) -> None:
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Any]]]:
     """All runs: in one process, in two, begun by two and ended by one, and the reverse."""
     folder = tmp_path_factory.mktemp("many")
-    alone = [f"{s}-ddp-one" for s in STAGES] + ["pretrain-ddp-lora1"] + [f"{s}-ddp-reverse-stop" for s in STAGES]
+    alone = (
+        [f"{s}-ddp-one" for s in STAGES]
+        + ["finetune-ddp-lora1", "align-ddp-lora1"]
+        + [f"{s}-ddp-reverse-stop" for s in STAGES]
+    )
     found = {run: many.train(folder, run) for run in alone}
-    two = [f"{s}-{layout}-{layout}" for s in STAGES for layout in LAYOUTS] + ["pretrain-fsdp-lora2"]
+    two = [f"{s}-{layout}-{layout}" for s in STAGES for layout in LAYOUTS] + ["finetune-fsdp-lora2", "align-fsdp-lora2"]
     two += ["pretrain-zero2-zero2", "align-zero2-zero2"]
     two += [f"{s}-{RESUMED[s]}-reverse" for s in STAGES] + [f"{s}-{STOPPED[s]}-forward-stop" for s in STAGES]
     together(folder, two)
@@ -112,6 +116,8 @@ def test_two_processes_go_on_where_one_stopped(done: Any, stage: str) -> None:
     compare(found, folder, run, f"{stage}-ddp-one")
 
 
-def test_sharded_adapters_are_merged(done: Any) -> None:
+@pytest.mark.parametrize("stage", ["finetune", "align"])
+def test_sharded_adapters_are_switched_off_reloaded_and_merged(done: Any, stage: str) -> None:
+    """DPO's reference is the model without them; fine-tuning loads its best checkpoint at the end."""
     folder, found = done
-    compare(found, folder, "pretrain-fsdp-lora2", "pretrain-ddp-lora1")
+    compare(found, folder, f"{stage}-fsdp-lora2", f"{stage}-ddp-lora1")

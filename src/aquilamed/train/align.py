@@ -214,9 +214,8 @@ def _trainer(ctx: Context, config: AlignConfig, model: Any, tokenizer: Any, pair
 
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             # TRL's own takes batches in the data's order (much padding) and does not survive an interruption.
-            if not is_sharded(
-                self.model
-            ):  # DPOTrainer hashes the weights, which shards do not allow, and adds its head
+            # DPOTrainer has hashed the weights, which shards do not allow, and added its head, which ours replaces.
+            if not is_sharded(self.model):
                 make_fast(self.model, one_weight=False)
                 placed(ctx, self.model)
             scores = once(ctx, f"reference-{name}", lambda: pair_scores(self, dataset, reference=True))

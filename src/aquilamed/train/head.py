@@ -71,7 +71,10 @@ def add_head(model: Any, one_weight: bool = True) -> None:
 
 
 def plain(model: Any) -> bool:
-    """Whether a model's head is one float32 product on a CPU, without bias, scale or cap."""
+    """Whether a model's head is one float32 product on a CPU, without bias, scale or cap.
+
+    With a GPU there, a model that is still on the CPU is about to be sharded onto it.
+    """
     import torch
 
     config = model.config.get_text_config()
@@ -81,6 +84,7 @@ def plain(model: Any) -> bool:
         isinstance(head, torch.nn.Linear)
         and head.bias is None
         and head.weight.device.type == "cpu"
+        and not torch.cuda.is_available()
         and head.weight.dtype == torch.float32
         and all(value in (None, 1.0) for value in unusual)
     )

@@ -61,6 +61,10 @@ def spreading(trainer: type[Any]) -> type[Any]:
                 batches.sampler = Filled(batches.sampler, batches.batch_size * ranks.count())
             return loader
 
+        def _move_model_to_device(self, model: Any, device: Any) -> None:
+            if not is_sharded(model):  # shards are where they belong, perhaps in the host's memory
+                super()._move_model_to_device(model, device)
+
         def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
             if is_sharded(self.model):  # accelerate would put DDP around it
                 self.accelerator.prepare_model = functools.partial(self.accelerator.prepare_model, evaluation_mode=True)
