@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import serving
+from endpoint import serving
 
 import tiny_model as tiny
 from aquilamed.models import ModelConfig

@@ -15,7 +15,8 @@ import openai
 import pytest
 
 from aquilamed.config import Invalid
-from aquilamed.serve.server import listen, serve
+from aquilamed.listening import listen
+from aquilamed.serve.server import serve
 
 
 def command(*arguments: str, **environment: str) -> "subprocess.Popen[str]":

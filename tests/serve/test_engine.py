@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from aquilamed.config import Invalid
+from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import ModelConfig, generate, load_model, load_tokenizer
 from aquilamed.serve.answerer import Piece
 from aquilamed.serve.engine import MEMORY_SHARE, PAGE, Engine
 from aquilamed.serve.pieces import Decoder, Stops
-from aquilamed.serve.sampling import Sampling
+from aquilamed.serve.sampling import Draw, Sampling
 
 
 def asked(number: int) -> list[Any]:
@@ -105,6 +105,22 @@ def test_closing_a_stream_stops_the_model(engine: Engine) -> None:
         time.sleep(0.01)
     assert not processor.has_pending_requests()
     assert answer(engine, 1, max_tokens=3)
+
+
+def test_an_answer_that_cannot_be_drawn_fails_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Draw._token
+
+    def token(self: Draw, logits: Any) -> int:
+        return real(self, logits * float("nan") if self.sampling.seed == 13 else logits)
+
+    monkeypatch.setattr(Draw, "_token", token)
+    with ThreadPoolExecutor(2) as users:
+        broken = users.submit(answer, engine, 1, temperature=1.0, seed=13, max_tokens=40)
+        well = users.submit(answer, engine, 2, temperature=1.0, seed=14, max_tokens=40)
+        assert well.result()
+        with pytest.raises(StageFailed, match="could not answer"):
+            broken.result()
+    assert engine.alive
 
 
 def test_a_prompt_beyond_the_context_is_refused(engine: Engine) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import idle, serving
+from endpoint import idle, serving
 
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.serve import choice

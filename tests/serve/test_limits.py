@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from serving import idle, post, serving
+from endpoint import idle, post, serving
 
 from aquilamed.serve.app import Front
 from aquilamed.serve.engine import Engine
@@ -111,9 +111,14 @@ def test_a_key_is_asked_of_all_but_health(engine: Engine) -> None:
 
 
 def test_without_a_key_only_this_machines_names_are_answered(served: tuple[str, Front]) -> None:
-    request = urllib.request.Request(served[0] + "/v1/models", headers={"Host": "evil.example"})
-    with pytest.raises(urllib.error.HTTPError, match="400"):
-        urllib.request.urlopen(request)
+    for name, status in (
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("", 403),
+        ("localhost:80", 200),
+        ("[::1]", 200),
+    ):
+        assert post(served[0], {"messages": ASK, "max_tokens": 1}, Host=name)[0] == status, name
 
 
 def test_an_answer_that_takes_too_long_is_ended(engine: Engine) -> None:

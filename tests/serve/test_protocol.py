@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 import pytest
-from serving import post
+from endpoint import post
 
 from aquilamed.serve.app import Front
 from aquilamed.serve.engine import Engine

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from aquilamed.listening import listen
 from aquilamed.web.access import Settings
 from aquilamed.web.app import build_app
-from aquilamed.web.server import listen
 from aquilamed.workspace import Workspace
 
 

@@ -11,8 +11,9 @@ import pytest
 from serving import served
 
 from aquilamed.config import Invalid
+from aquilamed.listening import is_loopback
 from aquilamed.web import serve
-from aquilamed.web.access import Settings, cookie_user, is_loopback, issue, read_tokens
+from aquilamed.web.access import Settings, cookie_user, issue, read_tokens
 from aquilamed.workspace import Workspace
 
 TOKEN, OTHER = "a-token-of-doctor-wang", "a-token-of-doctor-meier"

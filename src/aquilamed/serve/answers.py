@@ -1,6 +1,7 @@
 """The answers of one HTTP request: submitted together, read as they come, stopped when the client goes."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -68,6 +69,8 @@ class Answers:
             except TimeoutError:
                 raise Refusal(504, f"no whole answer within {timeout:g} seconds", "timeout") from None
             if piece.reason in ("error", "cancelled"):
+                if piece.error:
+                    logging.getLogger(__name__).error("an answer failed: %s", piece.error)
                 raise Refusal(500, "the model could not answer", "engine_failed")
             if not self._begun and (piece.tokens or piece.text):
                 self._begun = True

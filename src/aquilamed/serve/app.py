@@ -10,23 +10,22 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from aquilamed.config import Invalid, StageFailed
+from aquilamed.listening import is_loopback
 from aquilamed.serve.answerer import Answerer
 from aquilamed.serve.answers import Answers, EventStream, Whole, unless_gone
 from aquilamed.serve.metrics import Metrics
 from aquilamed.serve.protocol import Body, ChatBody, Form, Refusal, TextBody, parse
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY_SECONDS = 30
 
 
@@ -47,31 +46,30 @@ class Limits:
 class Front:
     """The routes of one served model."""
 
-    def __init__(self, answerer: Answerer, name: str, limits: Limits, key: str | None) -> None:
+    def __init__(
+        self, answerer: Answerer, name: str, limits: Limits, key: str | None, *, only_loopback: bool = True
+    ) -> None:
+        """Args:
+        only_loopback: refuse requests for any other host's name: a page in the user's browser could otherwise reach a
+            server without a key through a name of its own that it points at this machine.
+        """
+        self.only_loopback = only_loopback
         self.answerer, self.name, self.limits = answerer, name, limits
         self.key = key.encode() if key else None
         self.metrics = Metrics(limits.max_concurrency)
         self.created = int(time.time())
 
-    def app(self, only_loopback: bool) -> Starlette:
-        """The ASGI application.
-
-        Args:
-            only_loopback: refuse requests for any other host's name: a page in the user's browser could otherwise
-                reach a server without a key through a name of its own that it points at this machine.
-        """
-        routes = [
-            Route("/v1/chat/completions", self._counted(self.chat), methods=["POST"]),
-            Route("/v1/completions", self._counted(self.complete), methods=["POST"]),
-            Route("/v1/models", self._counted(self.models)),
-            Route("/v1/models/{name:path}", self._counted(self.model)),
-            Route("/health", self._counted(self.health, free=True)),
-            Route("/metrics", self._counted(self.numbers)),
-        ]
-        hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK), www_redirect=False)]
+    def app(self) -> Starlette:
+        """The ASGI application."""
         return Starlette(
-            routes=routes,
-            middleware=hosts if only_loopback else [],
+            routes=[
+                self._route("/v1/chat/completions", self.chat, method="POST"),
+                self._route("/v1/completions", self.complete, method="POST"),
+                self._route("/v1/models", self.models),
+                self._route("/v1/models/{name:path}", self.model),
+                self._route("/health", self.health, free=True),
+                self._route("/metrics", self.numbers),
+            ],
             exception_handlers={HTTPException: _not_here, Exception: _broken},
         )
 
@@ -187,22 +185,28 @@ class Front:
             raise Refusal(400, "the request broke off") from None
         return b"".join(parts)
 
-    def _counted(
-        self, handler: Callable[[Request], Awaitable[Response]], free: bool = False
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """A handler with its key checked (unless `free`), its refusals answered and its requests counted."""
+    def _route(
+        self, path: str, handler: Callable[[Request], Awaitable[Response]], method: str = "GET", free: bool = False
+    ) -> Route:
+        """A route with host and key checked (unless `free`), its refusals answered and its requests counted."""
 
         async def handle(request: Request) -> Response:
             try:
                 if not free:
+                    self._check_host(request)
                     self._check_key(request)
                 response = await handler(request)
             except Refusal as refusal:
                 response = JSONResponse(refusal.body(), refusal.status, refusal.headers)
-            self.metrics.requests.labels(request.scope["route"].path, str(response.status_code)).inc()
+            self.metrics.requests.labels(path, str(response.status_code)).inc()
             return response
 
-        return handle
+        return Route(path, handle, methods=[method])
+
+    def _check_host(self, request: Request) -> None:
+        name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        if self.only_loopback and not is_loopback(name):
+            raise Refusal(403, "without a key this server answers to no other name than localhost", "wrong_host")
 
     def _check_key(self, request: Request) -> None:
         if self.key is None:

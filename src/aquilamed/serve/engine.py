@@ -178,8 +178,10 @@ class Engine(Answerer):
         answer = self._answers.get(result.request_id)
         if answer is None:  # cancelled
             return
-        if result.error is not None:
-            self._finish(result.request_id, Piece(reason="error", error=result.error))
+        error = result.error or (answer.draw.error if answer.draw else None)
+        if error is not None:
+            self.manager.cancel_request(result.request_id)
+            self._finish(result.request_id, Piece(reason="error", error=error))
             return
         new = result.generated_tokens[answer.seen :]
         answer.seen += len(new)

@@ -94,7 +94,8 @@ class Remote(Answerer):
         try:
             last = await self._continue(name, prompt, sampling, room)
         except OpenAIError as error:
-            last = Piece(reason="error", error=f"{type(error).__name__}: {error}")
+            status = getattr(error, "status_code", "")  # its message may repeat the prompt
+            last = Piece(reason="error", error=f"the engine behind: {type(error).__name__} {status}".rstrip())
         self._tell(name, last)
 
     async def _continue(self, name: str, prompt: list[int], sampling: Sampling, room: int) -> Piece:

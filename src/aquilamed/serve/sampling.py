@@ -36,6 +36,8 @@ class Draw:
         self.seed = (randbits(63) if sampling.seed is None else sampling.seed) % 2**63
         self.random: Any = None
         self.chosen: list[int] = []
+        self.error: str | None = None
+        """Why no token could be drawn (logits that are no numbers): the request's failure, not the batch's."""
         self.logprobs: list[tuple[int, float, list[tuple[int, float]]]] = []
         """Of every token: its id, its natural log-probability under the model itself, the likeliest with theirs."""
 
@@ -43,8 +45,12 @@ class Draw:
         return self  # a request that is set aside and taken up again goes on drawing where it was
 
     def choose(self, logits: Any) -> int:
-        """The next token, from logits (float tensor, [vocabulary])."""
-        token = self._token(logits)
+        """The next token, from logits (float tensor, [vocabulary]); 0, and an `error`, when none can be drawn."""
+        try:
+            token = self._token(logits)
+        except RuntimeError as error:
+            self.error = str(error)
+            return 0
         if self.sampling.logprobs is not None:
             self.logprobs.append(_logprobs(logits, token, self.sampling.logprobs))
         self.chosen.append(token)

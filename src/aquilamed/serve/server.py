@@ -4,12 +4,17 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
-from aquilamed.config import Invalid
+from aquilamed.config import Invalid, StageFailed
+from aquilamed.listening import is_loopback, listen
 from aquilamed.serve.answerer import Answerer
 from aquilamed.serve.engines import answerer
 from aquilamed.serve.sampling import Sampling
 from aquilamed.serve.target import short_name
+
+if TYPE_CHECKING:
+    from aquilamed.serve.app import Front
 
 KEY_VARIABLE = "AQUILAMED_API_KEY"
 GRACE = 30  # seconds that running answers get after SIGTERM
@@ -43,12 +48,10 @@ def serve(
 
     Raises `Invalid` for a target that is no model, a missing key, a port that is taken.
     """
-    import uvicorn
-
-    from aquilamed.serve.app import LOOPBACK, Front, Limits
+    from aquilamed.serve.app import Front, Limits
 
     key = api_key(key_variable)
-    local = host in LOOPBACK
+    local = is_loopback(host)
     if not local and key is None and not open_to_all:
         raise Invalid(
             f"--host {host} lets others in: set ${key_variable or KEY_VARIABLE} to an API key, or add --open-to-all"
@@ -59,22 +62,36 @@ def serve(
         answerer(target, engine, max_concurrency, max_context, say) as model,
     ):
         warm_up(model)
-        front = Front(model, called, Limits(max_concurrency, queue, max_body, timeout), key)
+        limits = Limits(max_concurrency, queue, max_body, timeout)
+        front = Front(model, called, limits, key, only_loopback=local and key is None)
         address, opened = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         guard = "with its API key" if key else "without a key"
         say(f"Serving {called!r} at http://{shown}:{opened}/v1 {guard}. Not a medical device.")
-        config = uvicorn.Config(
-            front.app(only_loopback=local and key is None),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=grace,
-            limit_concurrency=4 * (max_concurrency + queue) + 64,
-            server_header=False,
-        )
-        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped
-            uvicorn.Server(config).run(sockets=[listener])
+        run(front, listener, grace)
+        if not model.alive:
+            raise StageFailed("the model has failed (above is why): start the server again")
     say("Stopped.")
+
+
+def run(front: "Front", listener: socket.socket, grace: int) -> None:
+    """Serve until a signal, or until the model has failed: who started the server can then start it again."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def on_tick(self, counter: int) -> bool:
+            return await super().on_tick(counter) or not front.answerer.alive
+
+    config = uvicorn.Config(
+        front.app(),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=grace,
+        limit_concurrency=4 * (front.limits.max_concurrency + front.limits.queue) + 64,
+        server_header=False,
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped
+        Server(config).run(sockets=[listener])
 
 
 def api_key(variable: str | None) -> str | None:
@@ -83,18 +100,6 @@ def api_key(variable: str | None) -> str | None:
     if variable and not key:
         raise Invalid(f"--api-key-env {variable}: the environment has no such variable, or it is empty")
     return key or None
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; taken before the model is loaded, so that a taken port is told at once."""
-    try:
-        family, kind, proto, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(at)
-    except OSError as error:
-        raise Invalid(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    return listener
 
 
 def warm_up(model: Answerer) -> None:

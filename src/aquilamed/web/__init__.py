@@ -26,9 +26,10 @@ def serve(place: str, host: str, port: int, browser: bool) -> None:
     """
     if importlib.util.find_spec("gradio") is None:
         raise Invalid(EXTRA)
+    from aquilamed.listening import is_loopback, listen
     from aquilamed.places import opened
-    from aquilamed.web.access import Settings, is_loopback, read_tokens
-    from aquilamed.web.server import listen, run
+    from aquilamed.web.access import Settings, read_tokens
+    from aquilamed.web.server import run
 
     space, _ = opened(place)
     tokens = read_tokens(space.root, os.environ)

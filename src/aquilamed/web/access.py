@@ -7,7 +7,6 @@ A cookie is signed with its user's token: it outlives a restart of the server, a
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import stat
 import time
@@ -42,16 +41,6 @@ class Settings:
     def login(self) -> bool:
         """Whether people must log in."""
         return bool(self.tokens)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def read_tokens(root: Path, environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,8 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aquilamed.web.access import COOKIE, LOCAL_USER, Settings, cookie_user, is_loopback
+from aquilamed.listening import is_loopback
+from aquilamed.web.access import COOKIE, LOCAL_USER, Settings, cookie_user
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

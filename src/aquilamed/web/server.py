@@ -7,26 +7,10 @@ import webbrowser
 
 import uvicorn
 
-from aquilamed.config import Invalid
 from aquilamed.web.access import Settings
 from aquilamed.workspace import Workspace
 
 _GRACE = 5  # seconds that open requests get when the server stops
-
-
-def listen(host: str, port: int) -> sockets.socket:
-    """A bound socket. Raises `Invalid` when the address is not this machine's or is in use."""
-    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
-    socket = sockets.socket(family)
-    socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-    try:
-        socket.bind((host.strip("[]"), port))
-    except OSError as error:
-        socket.close()
-        raise Invalid(
-            f"cannot listen on {host}:{port} ({error.strerror}); choose another with --host and --port"
-        ) from error
-    return socket
 
 
 def run(workspace: Workspace, settings: Settings, socket: sockets.socket, browser: bool) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from aquilamed.listening import listen
 from aquilamed.serve.answerer import Answerer
 from aquilamed.serve.app import Front, Limits
-from aquilamed.serve.server import listen
 
 
 @contextmanager
@@ -21,9 +21,9 @@ def serving(
     """Yields the address and the front."""
     import uvicorn
 
-    front = Front(answerer, name, Limits(**limits), key)
+    front = Front(answerer, name, Limits(**limits), key, only_loopback=key is None)
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(front.app(only_loopback=key is None), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(front.app(), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
