@@ -1,11 +1,13 @@
 """The whole app as one ASGI application: a Gradio app per language, the login, the pages' own routes, the guard around all."""
 
 import os
+import warnings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import, which would look for a newer version
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI, Request
@@ -37,7 +39,7 @@ def build_app(workspace: Workspace, settings: Settings) -> ASGIApp:
         *(route for page in PAGES for route in page.routes(workspace, settings)),
     ]
     for language in LANGUAGES:
-        gr.mount_gradio_app(
+        _mount(
             app,
             _blocks(Site(workspace, settings, Text(language))),
             f"/{language}",
@@ -52,6 +54,12 @@ def build_app(workspace: Workspace, settings: Settings) -> ASGIApp:
             mcp_server=False,
         )
     return Guard(app, settings, {f"/{code}": tag for code, tag in TAGS.items()}, [page.path for page in PAGES])
+
+
+def _mount(*args: Any, **settings: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it says that server-side rendering is off, which it shall be
+        gr.mount_gradio_app(*args, **settings)
 
 
 def _first(request: Request) -> Response:
