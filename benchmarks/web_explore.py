@@ -153,7 +153,7 @@ def look(server: Server) -> dict[str, Any]:
         )
         shown.locator("#words textarea, #words input").first.fill("")
         shown.locator("#threshold button").first.click()
-        timed("scores drawn", lambda: shown.locator("#threshold-draw").click(), "#histogram svg")
+        timed("scores drawn", lambda: shown.locator("#threshold-draw").click(), "#histogram svg[role=img]")
         found["records with a score"] = shown.locator("#histogram [role=status]").inner_text()
     return found
 

@@ -12,7 +12,8 @@ _EVERY = 3.0  # seconds between two looks
 
 def build(site: Site) -> None:
     """The picture, a timer that redraws it, and the plan behind a button: it takes seconds."""
-    shown = gr.HTML(lambda: picture(site), elem_id="pipeline")
+    shown = gr.HTML(elem_id="pipeline")
+    gr.on(None, lambda: picture(site), None, shown, show_progress="hidden")
     gr.Timer(_EVERY).tick(lambda: picture(site), None, shown, show_progress="hidden", queue=True)
     button = gr.Button(site.text("overview.plan"), elem_id="plan-button")
     plan = gr.HTML(elem_id="plan")

@@ -27,7 +27,8 @@ def neighbours(root: Path) -> list[str]:
 def build(site: Site) -> None:
     """The report in a frame with a button that writes it anew; below it the comparison."""
     text = site.text
-    shown = gr.HTML(lambda: _report(site), elem_id="report")
+    shown = gr.HTML(elem_id="report")
+    gr.on(None, lambda: _report(site), None, shown, show_progress="hidden")
     anew = gr.Button(text("results.write"), elem_id="write-report")
     gr.HTML(f"<h2>{text('results.compare')}</h2>", padding=False)
     with gr.Row():
