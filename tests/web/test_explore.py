@@ -110,12 +110,15 @@ def test_results_are_fixed_documents(site: str, workspace: Workspace, tmp_path: 
     report = workspace.root / "report" / "index.html"
     report.parent.mkdir(exist_ok=True)
     report.write_text("<p>Report</p>")
-    status, headers, body = ask(site, "/results/report")
+    status, headers, body = ask(site, "/results/report/index.html")
     assert (status, body) == (200, b"<p>Report</p>")
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "sandbox" in headers["content-security-policy"]
     for path in (
         "report/../../recipe.yaml",
+        "corpus/rules/../../recipe.yaml",
+        "corpus/rules/../dedup/manifest.json",
+        "corpus/no_stage/0123456789abcdef/manifest.json",
         "report%2f..%2f..%2frecipe.yaml",
         "recipe.yaml",
         "compare?with=..",
@@ -123,11 +126,13 @@ def test_results_are_fixed_documents(site: str, workspace: Workspace, tmp_path: 
         "compare?with=/etc",
     ):
         assert ask(site, f"/results/{path}")[0] == 404, path
+    found = next(workspace.root.glob("corpus/rules/*/manifest.json"))
+    assert ask(site, f"/results/{found.relative_to(workspace.root)}")[2] == found.read_bytes()
     secret = tmp_path / "secret.html"
     secret.write_text("secret")
     report.unlink()
     report.symlink_to(secret)
-    assert ask(site, "/results/report")[0] == 404
+    assert ask(site, "/results/report/index.html")[0] == 404
     report.unlink()
     assert all(s.state == "done" for s in states(load_recipe(workspace.root / "recipe.yaml"), workspace))
 

@@ -73,10 +73,7 @@ def current_states(workspace: Workspace) -> list[StageState]:
 
 def newest(workspace: Workspace, state: StageState) -> Artifact | None:
     """A stage's finished artefact: the recipe's own, else the newest one of another recipe or code; None when there is none."""
-    if state.artifact or state.state != "stale":
-        return state.artifact
-    older = sorted(workspace.root.glob(f"{state.name}/*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    return workspace.artifact(state.name, older[-1].parent.name) if older else None
+    return state.artifact or next(iter(workspace.artifacts(state.name)), None)
 
 
 def look(workspace: Workspace) -> list[Lane]:
@@ -93,10 +90,11 @@ def look(workspace: Workspace) -> list[Lane]:
 def _seen(workspace: Workspace, state: StageState, kept: dict[str, int | None]) -> SeenStage:
     stage = BY_NAME[state.name]
     seen = SeenStage(state.name, state.state, state.why, state.inputs, stage.records)
-    if artifact := newest(workspace, state):
+    unfinished = state.state in ("running", "interrupted", "failed")
+    if not unfinished and (artifact := newest(workspace, state)):
         told: dict[str, Any] = {k: artifact.manifest.get(k) for k in _TOLD}
         return replace(seen, **told)
-    if state.fingerprint is None or state.state not in ("running", "interrupted", "failed"):
+    if state.fingerprint is None or not unfinished:
         return seen
     folder = workspace.folder(state.name, state.fingerprint)
     expected = [kept.get(i) for i in stage.flow if i in state.inputs]

@@ -1,5 +1,6 @@
 """Results: the report of the last run, and this workspace compared with one beside it."""
 
+import re
 from pathlib import Path
 
 import gradio as gr
@@ -9,12 +10,16 @@ from starlette.routing import BaseRoute, Route
 
 from aquilamed import report
 from aquilamed.config import Invalid, StageFailed
+from aquilamed.stages import BY_NAME
 from aquilamed.web.access import Settings
 from aquilamed.web.files import document, handed_out, inside
 from aquilamed.web.site import Page, Site
-from aquilamed.workspace import Workspace
+from aquilamed.workspace import MANIFEST, Workspace
 
 _REPORT, _SUMMARY = f"report/{report.PAGE}", f"report/{report.SUMMARY}"
+_ADDRESS = f"/results/{_REPORT}"
+"""As in the workspace, so that the report's links to its numbers and to manifests lead somewhere."""
+_MARK = re.compile("[0-9a-f]{16}")
 
 
 def neighbours(root: Path) -> list[str]:
@@ -64,14 +69,12 @@ def _report(site: Site) -> str:
     if path is None:
         return site.html("problem.html.j2", message=site.text("results.no_report"))
     version = {"written": path.stat().st_mtime_ns}  # a report that was written anew is loaded anew
-    links = {"/results/report": "results.own_page", "/results/summary.json": "results.numbers"}
-    return site.html(
-        "frame.html.j2", path="/results/report", query=version, title=site.text("results.title"), links=links
-    )
+    links = {_ADDRESS: "results.own_page", f"/results/{_SUMMARY}": "results.numbers"}
+    return site.html("frame.html.j2", path=_ADDRESS, query=version, title=site.text("results.title"), links=links)
 
 
 def routes(workspace: Workspace, settings: Settings) -> list[BaseRoute]:
-    """The report, its numbers, a comparison: documents for a frame or a page of their own."""
+    """The report, its numbers, the manifests behind them, a comparison: documents for a frame or a page of their own."""
     root = workspace.root
 
     def shown(request: Request) -> Response:
@@ -79,6 +82,12 @@ def routes(workspace: Workspace, settings: Settings) -> list[BaseRoute]:
 
     def numbers(request: Request) -> Response:
         return handed_out(root, _SUMMARY, "application/json")
+
+    def manifest(request: Request) -> Response:
+        stage, mark = request.path_params["stage"], request.path_params["mark"]
+        if stage not in BY_NAME or not _MARK.fullmatch(mark):
+            return PlainTextResponse("Not found.", 404)
+        return handed_out(root, f"{stage}/{mark}/{MANIFEST}", "application/json")
 
     def compared(request: Request) -> Response:
         from aquilamed.report.compare import compare
@@ -93,8 +102,9 @@ def routes(workspace: Workspace, settings: Settings) -> list[BaseRoute]:
             return PlainTextResponse(str(error), 409)
 
     return [
-        Route("/results/report", shown),
-        Route("/results/summary.json", numbers),
+        Route(_ADDRESS, shown),
+        Route(f"/results/{_SUMMARY}", numbers),
+        Route("/results/{stage:path}/{mark}/manifest.json", manifest),
         Route("/results/compare", compared),
     ]
 
