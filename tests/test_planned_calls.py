@@ -193,3 +193,13 @@ def test_every_judge_of_a_panel_is_planned_at_its_own_price(server: Server, tmp_
     assert not any("dear" in rubric for stage, rubric in rows if stage != "evaluate/multiturn")
     with pytest.raises(Invalid, match=r"annotator\.budget"):
         check_budget(recipe, list(rows.values()), 4.8)
+
+
+def test_calls_of_endpoints_are_named_though_not_counted(server: Server, tmp_path: Path) -> None:
+    text = "name: far\nsources: {}\nevaluate: {endpoints: [{name: far, model: m}], pairwise: {models: [base], against: [far]}}\n"
+    (tmp_path / "far.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "far.yaml")
+    found = planned_calls(recipe, pipeline.states(recipe, Workspace(tmp_path / "w")), tmp_path / "w")
+    rows = [r for r in found if r.rubric.startswith("answers of")]
+    assert [(r.stage, r.rubric, r.calls) for r in rows] == [("evaluate/pairwise", "answers of far", None)]
+    assert call_table(recipe, rows)[0]["calls at most"] == "not known yet"

@@ -213,7 +213,18 @@ def planned_calls(recipe: Recipe, states: Iterable[StageState], root: Path) -> l
             left[key] = left.get(key, 0) - stored
             if state.artifact is None:
                 rows.append(_row(recipe, state.name, asked, stored, measured(answered.get(key))))
-    return rows
+    return [*rows, *(row for state in found if state.artifact is None for row in _endpoints(recipe, state.name))]
+
+
+def _endpoints(recipe: Recipe, stage: str) -> list[PlannedCalls]:
+    """A stage's contestants behind endpoints: how many calls they get is not worked out before the run."""
+    config = getattr(recipe.evaluate, stage.removeprefix("evaluate/"), None)
+    names = dict.fromkeys([*getattr(config, "models", []), *getattr(config, "against", [])])
+    return [
+        PlannedCalls(stage, f"answers of {e.name}", None, 0, None, None, None, "", f"{stage.replace('/', '.')}.limit")
+        for e in recipe.evaluate.endpoints
+        if e.name in names
+    ]
 
 
 def spent(root: Path) -> float:
