@@ -11,10 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+from scipy.stats import binomtest
 
 from aquilamed import report
 from aquilamed.records import write_json
-from aquilamed.report import data_sections
+from aquilamed.report import data_sections, panels
 from aquilamed.workspace import Workspace
 from report_run import METRICS, run
 
@@ -170,3 +171,11 @@ def test_the_domain_tables_show_the_loop_and_escape_what_is_uncertain() -> None:
     cells = [cell for table in tables for row in table.rows for cell in row]
     assert {"95.0 %", "0.42", "0.1 → 0.03", "91.0 %", "330"} <= set(cells)
     assert not any("\u202e" in cell for cell in cells)
+
+
+def test_preference_accuracy_has_an_exact_interval() -> None:
+    below, above = panels._binomial([0.0, 0.4, 1.0], 5)
+    for k, low, high in zip((0, 2, 5), below, above, strict=True):
+        exact = binomtest(k, 5).proportion_ci()
+        assert 20 * k - low == pytest.approx(100 * exact.low)
+        assert 20 * k + high == pytest.approx(100 * exact.high)

@@ -162,12 +162,12 @@ def knowledge(axis: Any, summary: dict[str, Any]) -> bool:
 
 
 def _binomial(shares: list[float], n: int) -> list[list[float]]:
-    """How far the exact 95 % intervals of shares of n reach below and above them, in percent."""
-    from scipy.stats import binomtest
+    """How far the 95 % intervals of shares of n reach below and above them, in percent (Clopper and Pearson; a tie is half)."""
+    from scipy.stats import beta
 
-    ends = [binomtest(round(share * n), n).proportion_ci() for share in shares]
-    below = [100 * max(share - end.low, 0.0) for share, end in zip(shares, ends, strict=True)]
-    return [below, [100 * max(end.high - share, 0.0) for share, end in zip(shares, ends, strict=True)]]
+    counts = [share * n for share in shares]
+    below = [100 * (k / n - (beta.ppf(0.025, k, n - k + 1) if k else 0.0)) for k in counts]
+    return [below, [100 * ((beta.ppf(0.975, k + 1, n - k) if k < n else 1.0) - k / n) for k in counts]]
 
 
 def knowledge_size(summary: dict[str, Any]) -> tuple[float, float]:
