@@ -53,6 +53,7 @@ _NUMBERS = [
     "95 % interval",
     "Range",
     "Named the matter",
+    "In a training set",
 ]
 
 
@@ -64,4 +65,5 @@ def _numbers(r: dict[str, Any]) -> list[str]:
         percent(r["share"]),
         *shares,
         percent(r["named"]),
+        count(r.get("leaked")),
     ]
