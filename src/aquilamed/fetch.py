@@ -18,7 +18,7 @@ from typing import Any
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.download import download_model
 from aquilamed.hub import Repo, is_model_id, sha256
-from aquilamed.models import home, prepare_tokenizer, quiet, save_model
+from aquilamed.models import fit_embeddings, home, prepare_tokenizer, quiet, save_model
 from aquilamed.progress import Progress
 from aquilamed.records import write_json
 
@@ -193,7 +193,10 @@ def convert_gguf(gguf: Path, built: Path) -> None:
     fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     fresh.load_state_dict(loaded.state_dict())
     fresh.tie_weights()
-    save_model(fresh, prepare_tokenizer(tokenizer), built)
+    prepare_tokenizer(tokenizer)
+    torch.manual_seed(0)  # rows of new tokens are drawn
+    fit_embeddings(fresh, tokenizer)
+    save_model(fresh, tokenizer, built)
 
 
 def _from_hub(built: Path, progress: Progress) -> dict[str, Any]:
