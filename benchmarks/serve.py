@@ -4,7 +4,8 @@
 
 The same prompts, as many tokens, in turn: transformers' continuous batching called directly with token ids (no chat
 template, no text, no HTTP), and the server as a process of its own with the official client. Greedy: both must say the
-same. The weights are taken as float32: in bfloat16 near ties fall differently in batches of other sizes.
+same. `front` is the share of the server's CPU time outside the thread that generates: the overhead where a busy machine
+blurs the others. The weights are taken as float32: in bfloat16 near ties fall differently in batches of other sizes.
 """
 
 import argparse
@@ -97,8 +98,10 @@ async def served(address: str, process: int, asked: list[str], tokens: int) -> d
 
         started, spent = time.perf_counter(), cpu_seconds(process)
         got = await asyncio.gather(*(one(text) for text in asked))
-        seconds, spent = time.perf_counter() - started, cpu_seconds(process) - spent
-    return measured([g[0] for g in got], sum(g[1] for g in got), seconds, spent, [g[2] for g in got])
+        seconds, after = time.perf_counter() - started, cpu_seconds(process)
+    threads = [new - old for new, old in zip(after, spent + [0.0] * len(after), strict=False)]
+    run = measured([g[0] for g in got], sum(g[1] for g in got), seconds, sum(threads), [g[2] for g in got])
+    return run | {"front": 1 - max(threads) / sum(threads)}  # the busiest thread generates
 
 
 def measured(first: list[float], tokens: int, seconds: float, spent: float, answers: list[str]) -> dict[str, Any]:
@@ -107,10 +110,13 @@ def measured(first: list[float], tokens: int, seconds: float, spent: float, answ
     return {"first": statistics.median(first), "last_first": max(first), **rates, "answers": answers}
 
 
-def cpu_seconds(process: int) -> float:
-    """User and system time of a process (proc(5))."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(process: int) -> list[float]:
+    """User and system time of every thread of a process (proc(5)); a thread keeps its place, new ones come last."""
+    spent = []
+    for task in sorted(Path(f"/proc/{process}/task").iterdir(), key=lambda t: int(t.name)):
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        spent.append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    return spent
 
 
 def start(model: str, users: int, threads: int) -> tuple["subprocess.Popen[str]", str]:
@@ -168,11 +174,13 @@ def main() -> None:
         return
     print(f"{options.model}, {options.tokens} tokens, {options.threads} threads, load {about['load']:.1f}")
     print("engine alone / served; medians of the rounds")
-    print("users  first token s    last user's first s  tokens/s        overhead  tokens/CPU-s    overhead  wrong")
+    print(
+        "users  first token s    last user's first s  tokens/s        overhead  tokens/CPU-s    overhead  front  wrong"
+    )
     for r in rows:
         print(
             f"{r['users']:5}  {pair(r, 'first', 2)}  {pair(r, 'last_first', 2)}  {pair(r, 'rate', 1)}"
-            f"  {r['rate_overhead']:8.1%}  {pair(r, 'cpu', 1)}  {r['cpu_overhead']:8.1%}  {r['wrong']} of {r['answers']}"
+            f"  {r['rate_overhead']:8.1%}  {pair(r, 'cpu', 1)}  {r['cpu_overhead']:8.1%}  {r['front']:5.1%}  {r['wrong']} of {r['answers']}"
         )
 
 
@@ -185,9 +193,10 @@ def row(users: int, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[
     """Medians over rounds; the overhead is the median of the rounds' own."""
     keys = ("first", "last_first", "rate", "cpu")
     both = {key: tuple(statistics.median(pair[side][key] for pair in pairs) for side in (0, 1)) for key in keys}
+    front = statistics.median(through["front"] for _, through in pairs)
     over = {f"{key}_overhead": statistics.median(a[key] / b[key] - 1 for a, b in pairs) for key in ("rate", "cpu")}
     wrong = sum(a != b for alone, through in pairs for a, b in zip(alone["answers"], through["answers"], strict=True))
-    return {"users": users, **both, **over, "wrong": wrong, "answers": users * len(pairs)}
+    return {"users": users, **both, **over, "front": front, "wrong": wrong, "answers": users * len(pairs)}
 
 
 if __name__ == "__main__":

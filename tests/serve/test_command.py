@@ -10,13 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
+from endpoint import post
 
 from aquilamed.config import Invalid
 from aquilamed.listening import listen
-from aquilamed.serve.server import serve
+from aquilamed.models import ModelConfig
+from aquilamed.serve.app import Front, Limits
+from aquilamed.serve.engine import Engine
+from aquilamed.serve.server import run, serve
 
 
 def command(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
@@ -95,3 +100,22 @@ def test_what_is_refused_before_a_model_is_loaded(folder: Path, monkeypatch: pyt
         taken.listen()
         with pytest.raises(Invalid, match=r"cannot listen on 127\.0\.0\.1"):
             serve(target, port=taken.getsockname()[1])
+
+
+def test_a_model_that_has_failed_ends_its_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine(ModelConfig(path=str(folder))) as engine, closing(listen("127.0.0.1", 0)) as listener:
+        listener.listen()  # a request waits until the server is there
+        front = Front(engine, "tiny", Limits(), None)
+        thread = threading.Thread(target=run, args=(front, listener, 5), daemon=True)
+        thread.start()
+
+        def broken(*_: Any, **__: Any) -> None:
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(engine.model, "forward", broken)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        status, got, _ = post(address, {"messages": [{"role": "user", "content": "fever"}]})
+        assert (status, got["error"]["code"]) == (500, "engine_failed")
+        assert "memory" not in got["error"]["message"]
+        thread.join(30)
+        assert not thread.is_alive()
