@@ -84,8 +84,8 @@ class TrainConfig(Config):
     keep_checkpoints: int = Field(default=2, ge=2)
     """Newest checkpoints that are kept (and the best one); two, so that one is whole while the next is written."""
 
-    report_to: Tracker = "none"
-    """An experiment tracker that follows the training beside our own log; it writes into WORKSPACE/tracking."""
+    report_to: Tracker = "tensorboard"
+    """The experiment tracker that follows the training beside our own log; it writes into WORKSPACE/tracking."""
     report_online: bool = False
     """Whether the tracker may send what it is told to its server (W&B, MLflow, Trackio), as its own variables say."""
 
