@@ -141,6 +141,20 @@ def test_more_users_than_memory_holds_all_get_their_answer(folder: Path, monkeyp
         with ThreadPoolExecutor(12) as users:
             found = list(users.map(lambda n: answer(small, n % 3, max_tokens=100), range(12)))
         assert found[:3] * 4 == found
+
+        def long(number: int) -> str | None:
+            got: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+            ids = [5 + (number * 7 + i) % 300 for i in range(1 + number * 53 % (small.context - 30))]
+            name = small.submit(ids, Sampling(max_tokens=None if number % 3 else 9), got.put)
+            while not (piece := got.get(timeout=60)).reason:
+                if number % 5 == 4:
+                    small.cancel(name)
+            return piece.reason
+
+        with ThreadPoolExecutor(20) as users:
+            reasons = list(users.map(long, range(20)))
+        assert set(reasons) <= {"length", "stop", "cancelled"}, "long prompts push each other out for ever"
+        assert small.alive
     monkeypatch.setattr("aquilamed.serve.engine.free_memory", lambda device: block)
     with pytest.raises(Invalid, match="no memory left"):
         Engine(ModelConfig(path=str(folder)))

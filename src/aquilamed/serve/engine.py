@@ -66,7 +66,10 @@ class Engine(Answerer):
         blocks = self._blocks(max_concurrency, wanted)
         super().__init__(tokenizer, min(wanted, blocks * PAGE))
         self.stop_ids = frozenset(stop_ids(tokenizer))
-        self.manager = self._manager(max_concurrency, blocks)
+        # Never more at once than memory holds in full: transformers could set answers aside and take them up again, but
+        # many long ones in little memory then push each other out for ever.
+        users = max(1, min(max_concurrency, blocks // -(-self.context // PAGE)))
+        self.manager = self._manager(users, blocks)
         self._answers: dict[str, _Answer] = {}
         self._lock = threading.Lock()
         self._count = 0
