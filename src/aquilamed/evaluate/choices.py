@@ -63,7 +63,7 @@ def _whole(text: str, letters: str) -> str | None:
 
 def _cued(text: str, letters: str) -> str | None:
     end = r"(?![A-Za-z])"
-    boxed = re.findall(rf"{_BOXED}\s*({letters})", text)
+    boxed = re.findall(rf"{_BOXED}\s*({letters})\s*\}}", text)
     if boxed:
         return _named(boxed[-1])
     for cue in _CUES:
