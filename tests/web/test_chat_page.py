@@ -48,7 +48,7 @@ def say(page: Any, text: str) -> None:
 def finished(page: Any, rounds: int) -> str:
     page.wait_for_function(
         f"document.querySelectorAll('#log .assistant .said').length === {rounds} && !document.querySelector('#log .waiting')",
-        timeout=60_000,
+        timeout=120_000,
     )
     return str(page.locator("#log .assistant .said").last.inner_text())
 
@@ -96,7 +96,7 @@ def test_stop_ends_the_answer_and_keeps_what_was_said(browser: Any, talk: str) -
     page.locator("#model input").click()
     say(page, "Tell me everything about the heart.")
     page.wait_for_function(
-        "(document.querySelector('#log .assistant .said')?.innerText.length || 0) > 20", timeout=60_000
+        "(document.querySelector('#log .assistant .said')?.innerText.length || 0) > 20", timeout=120_000
     )
     page.locator("#stop").click()
     said = finished(page, 1)

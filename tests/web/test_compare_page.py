@@ -70,7 +70,7 @@ def test_from_a_prompt_to_the_next_runs_dpo(browser: Any, root: Path) -> None:
         for number in range(2):
             page.locator("#prompt textarea").fill(f"What helps against a headache, number {number}? {HOSTILE}")
             page.locator("#prompt textarea").press("Enter")
-            page.wait_for_selector("#say-1:not([disabled])", timeout=60_000)
+            page.wait_for_selector("#say-1:not([disabled])", timeout=120_000)
             assert page.locator("#item .answer").count() == 2
             assert "finetune" not in page.locator("#item").inner_text(), "blind"
             assert HOSTILE in page.locator("#item .user").inner_text()

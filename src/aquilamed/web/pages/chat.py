@@ -13,6 +13,7 @@ from aquilamed.serve.emergency import emergency, notice
 from aquilamed.serve.sampling import Sampling
 from aquilamed.web.chatting import Turn, answer, as_jsonl, as_markdown, kept, message_language, messages, sampling_of
 from aquilamed.web.decoding import decoding
+from aquilamed.web.opening import on_opening
 from aquilamed.web.shared import models
 from aquilamed.web.site import Page, Site
 
@@ -100,7 +101,7 @@ class _Chat:
 
         settings = [model, system, temperature, top_p, longest, seed]
         shown = [turns, log, said]
-        gr.on(None, self._open, kept_there, [model, turns, log], **_COMMON)
+        on_opening(self._open, kept_there, [model, turns, log])
         keep: dict[str, Any] = {"fn": lambda turns: turns, "inputs": turns, "outputs": kept_there, **_COMMON}
         gr.on([send.click, said.submit], self._say, [said, turns, *settings], shown, **_COMMON).then(**keep)
         again.click(self._again, [turns, *settings], shown, **_COMMON).then(**keep)
@@ -152,6 +153,7 @@ class _Chat:
         if stopped is None:
             yield before, self._log(before, self.text("chat.busy")), True
             return
+        model = model or models(self.site.workspace).names()[0]  # asked before the page knew the models
         turn = Turn(role="assistant", content="", model=model)
         if category := emergency(messages(asked)):
             turn["emergency"] = category

@@ -10,6 +10,7 @@ from aquilamed.review.desk import Desk, Dispute, Shown
 from aquilamed.review.store import Twice
 from aquilamed.web.access import user
 from aquilamed.web.keys import script
+from aquilamed.web.opening import on_opening
 from aquilamed.web.shared import desk, hand_over
 from aquilamed.web.site import Page, Site
 
@@ -91,7 +92,7 @@ class _Work:
         form = [*self.aspects, self.dangerous, self.edited, self.comment]
         view = [self.now, self.edits, self.queue, self.progress, self.item, *self.say, *form, *self.edit]
         common: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
-        gr.on(None, self._open, self.queue, view, **common)
+        on_opening(self._open, self.queue, view)
         gr.on(None, None, None, None, js=script(KEYS))
         self.queue.input(self._open, self.queue, view, **common)
         for number, button in enumerate(self.say):
