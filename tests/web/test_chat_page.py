@@ -62,7 +62,7 @@ def test_a_conversation(browser: Any, talk: str, tmp_path: Path) -> None:
     assert first
     assert page.locator("#said textarea").input_value() == ""
     page.locator("#again").click()
-    page.wait_for_selector("#log .waiting")
+    page.wait_for_function("(old) => document.querySelector('#log .assistant .said').innerText !== old", arg=first)
     assert finished(page, 1) != first, "drawn anew"
     say(page, f"And a cough? {HOSTILE}")
     finished(page, 2)
