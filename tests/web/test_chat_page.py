@@ -60,12 +60,14 @@ def test_a_conversation(browser: Any, talk: str, tmp_path: Path) -> None:
     say(page, "What is a fever?")
     first = finished(page, 1)
     assert first
+    page.wait_for_timeout(1000)  # the browser still keeps the conversation; a click before is lost
     assert page.locator("#said textarea").input_value() == ""
     page.locator("#again").click()
     page.wait_for_function("(old) => document.querySelector('#log .assistant .said').innerText !== old", arg=first)
     assert finished(page, 1) != first, "drawn anew"
     say(page, f"And a cough? {HOSTILE}")
     finished(page, 2)
+    page.wait_for_timeout(1000)
     assert HOSTILE in page.locator("#log .user .said").last.inner_text()
     with page.expect_download() as found:
         page.locator("#jsonl").click()
@@ -93,14 +95,13 @@ def test_a_conversation(browser: Any, talk: str, tmp_path: Path) -> None:
 def test_stop_ends_the_answer_and_keeps_what_was_said(browser: Any, talk: str) -> None:
     context = browser.new_context()
     page = opened(context, talk, longest=2048)
-    page.locator("#model input").click()
     say(page, "Tell me everything about the heart.")
     page.wait_for_function(
-        "(document.querySelector('#log .assistant .said')?.innerText.length || 0) > 20", timeout=120_000
+        "(document.querySelector('#log .assistant .said')?.innerText.length || 0) > 5", timeout=120_000
     )
     page.locator("#stop").click()
     said = finished(page, 1)
-    assert len(said) > 20
+    assert len(said) > 5
     page.wait_for_timeout(400)
     assert page.locator("#log .assistant .said").inner_text() == said
     say(page, "And now?")  # the session is free again

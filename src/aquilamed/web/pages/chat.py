@@ -46,10 +46,11 @@ class Stops:
             self._running[session] = asyncio.Event()
             return self._running[session]
 
-    def end(self, session: str) -> None:
-        """The answer has ended."""
+    def end(self, session: str, begun: asyncio.Event) -> None:
+        """The answer has ended. Idempotent: a later answer of the session is left alone."""
         with self._lock:
-            self._running.pop(session, None)
+            if self._running.get(session) is begun:
+                del self._running[session]
 
     async def stop(self, request: gr.Request) -> None:
         """Stop the answer of the session that asks."""
@@ -167,11 +168,12 @@ class _Chat:
                         turn = Turn(**{**turn, "content": said})
                         yield [*asked, turn], self._log([*asked, turn], waiting=True), False
             now = [*asked, Turn(**{**turn, "content": turn["content"].strip()})]
+            self.stops.end(session, stopped)  # before the page shows that it is done: people are quick
             yield now, self._log(now), False
         except (Invalid, StageFailed) as error:
             yield before, self._log([*asked, turn] if category else before, str(error)), True
         finally:
-            self.stops.end(session)
+            self.stops.end(session, stopped)
 
     def _log(self, turns: list[Turn], problem: str = "", waiting: bool = False) -> str:
         language = self.text.language
