@@ -123,6 +123,17 @@ def test_what_a_threshold_keeps_is_exact(tmp_path: Path) -> None:
     assert spread(Artifact("corpus/quality", tmp_path, {}), "no_such_column") is None
 
 
+def test_a_score_without_statistics_and_values_that_are_none(table: Path, tmp_path: Path) -> None:
+    assert scan.extent(table, "quality") == (0.01, 9.99)
+    assert scan.extent(table, "relevance") == (0.5, 100.4)  # means of lists, which have no statistics
+    frame = pl.DataFrame({"id": ["a", "b", "c", "d"], "deita": [float("inf"), 2.0, float("nan"), 3.5]})
+    write_parts(tmp_path / "kept", frame)
+    assert scan.extent(tmp_path / "kept", "deita") == (2.0, 3.5)
+    found = spread(Artifact("instruct/deita", tmp_path, {}), "deita")
+    assert found is not None
+    assert found.total == 2
+
+
 def test_private_information_is_never_shown() -> None:
     row = {
         "id": "1",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from aquilamed.web.scan import Filter, columns, values
+from aquilamed.web.scan import Filter, columns, extent, values
 from aquilamed.workspace import Artifact
 
 _BINS = 200
@@ -66,14 +66,12 @@ def _of_numbers(type_: pl.List) -> bool:
 
 @lru_cache(maxsize=64)
 def _spread(kept: Path, dropped: Path, column: str) -> Distribution | None:
-    low, high, whole = math.inf, -math.inf, True
-    for folder in (kept, dropped):
-        for series in values(folder, column, Filter()):
-            if len(finite := series.filter(series.is_finite()) if series.dtype.is_float() else series):
-                low, high = min(low, float(finite.min())), max(high, float(finite.max()))  # type: ignore[arg-type]
-                whole = whole and not series.dtype.is_float()
-    if low > high:
+    ends = [found for folder in (kept, dropped) if (found := extent(folder, column))]
+    if not ends:
         return None
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    both = columns(dropped) | columns(kept)
+    whole = both[column].is_integer() if column in both else False
     edges = _edges(low, high, whole)
     return Distribution(column, edges, _counted(kept, column, edges), _counted(dropped, column, edges))
 

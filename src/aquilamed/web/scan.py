@@ -4,6 +4,7 @@ Nothing is indexed and nothing is loaded whole: a look reads the columns that it
 statistics rule them out, and stops when its page is full or its time is up. It says where it stopped; the next one goes on there.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -119,6 +121,25 @@ def values(folder: Path, column: str, wanted: Filter) -> Iterator[pl.Series]:
         mask = _cheap_mask(frame, wanted)
         chosen = frame if mask is None else frame.filter(mask)
         yield chosen.select(_number(chosen, column))[column].drop_nulls()
+
+
+def extent(folder: Path, column: str) -> tuple[float, float] | None:
+    """The lowest and highest finite value of a numeric column, from statistics where they tell; None when there is none."""
+    ends: list[float] = []
+    for _, file, group in _groups(folder, START):
+        if column not in file.schema_arrow.names:
+            continue
+        about = file.metadata.row_group(group)
+        told = (about.column(i) for i in range(about.num_columns))
+        known = next((c.statistics for c in told if c.path_in_schema == column), None)
+        if known is not None and known.has_min_max and math.isfinite(known.min) and math.isfinite(known.max):
+            ends += [float(known.min), float(known.max)]
+            continue
+        frame = _frame(file, group, [column])
+        read = frame.select(_number(frame, column).cast(pl.Float64))[column].drop_nulls().to_numpy()
+        if len(finite := read[np.isfinite(read)]):
+            ends += [float(finite.min()), float(finite.max())]
+    return (min(ends), max(ends)) if ends else None
 
 
 def text_of(frame: pl.DataFrame) -> pl.Expr:
