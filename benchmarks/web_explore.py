@@ -25,10 +25,10 @@ import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
+from aquilamed.listening import listen
 from aquilamed.pipeline import states
 from aquilamed.recipe import load_recipe
 from aquilamed.records import write_part
-from aquilamed.web.server import listen
 from aquilamed.workspace import Workspace
 from browser import chromium
 

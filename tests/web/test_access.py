@@ -14,6 +14,7 @@ from aquilamed.config import Invalid
 from aquilamed.listening import is_loopback
 from aquilamed.web import serve
 from aquilamed.web.access import Settings, cookie_user, issue, read_tokens
+from aquilamed.web.files import inside
 from aquilamed.workspace import Workspace
 
 TOKEN, OTHER = "a-token-of-doctor-wang", "a-token-of-doctor-meier"
@@ -167,3 +168,22 @@ def test_headers(site: str) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
     assert b'lang="zh-CN"' in page
+
+
+def test_without_the_extra_it_says_what_to_install(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Invalid, match=r"pip install 'aquilamed\[web\]'"):
+        serve(str(workspace.root), "127.0.0.1", 0, browser=False)
+
+
+def test_a_link_never_leads_out_of_the_workspace(tmp_path: Path) -> None:
+    root, outer = tmp_path / "space", tmp_path / "outer"
+    for folder in (root / "report", outer):
+        folder.mkdir(parents=True)
+        (folder / "index.html").write_text("x")
+    (root / "linked").symlink_to(outer)
+    (root / "alias").symlink_to(root / "report")
+    assert inside(root, "report/index.html") == root / "report" / "index.html"
+    assert inside(root, "alias/index.html") == root / "report" / "index.html"
+    for name in ("linked/index.html", "../outer/index.html", "report", "absent.html", str(outer / "index.html")):
+        assert inside(root, name) is None, name

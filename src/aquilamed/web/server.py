@@ -1,4 +1,4 @@
-"""Listening, and serving until told to stop."""
+"""Serving until told to stop."""
 
 import inspect
 import socket as sockets
