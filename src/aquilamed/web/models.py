@@ -11,7 +11,7 @@ from aquilamed.pipeline import states
 from aquilamed.recipe import load_recipe
 from aquilamed.serve.engine import Engine
 from aquilamed.serve.target import NEWEST
-from aquilamed.workspace import Workspace
+from aquilamed.workspace import Artifact, Workspace
 
 BASE = "base"
 _HELD = 2  # Compare needs two
@@ -81,9 +81,15 @@ class Models:
     def _configs(self) -> dict[str, ModelConfig]:
         recipe = load_recipe(self.workspace.root / "recipe.yaml")
         done = {s.name: s.artifact for s in states(recipe, self.workspace) if s.artifact}
-        found = {
-            name: ModelConfig(path=str(done[name].path / "model"), dtype=recipe.base_model.dtype)
-            for name in NEWEST
-            if name in done and (done[name].path / "model").is_dir()
-        }
+        found: dict[str, ModelConfig] = {}
+        for name in NEWEST:
+            artifact = done.get(name) or self._last(name)
+            if artifact is not None and (artifact.path / "model").is_dir():
+                found[name] = ModelConfig(path=str(artifact.path / "model"), dtype=recipe.base_model.dtype)
         return {**found, BASE: recipe.base_model}
+
+    def _last(self, stage: str) -> Artifact | None:
+        """What the stage made last: a new verdict makes trainings stale, and people still talk to the model."""
+        folders = (self.workspace.root / stage).glob("*")
+        made = [a for f in folders if (a := self.workspace.artifact(stage, f.name)) is not None]
+        return max(made, key=lambda a: str(a.manifest["finished"]), default=None)
