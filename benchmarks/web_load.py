@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Person:
             return
         wanted = answer.json()["event_id"]
         async with self.client.stream("GET", f"/en/gradio_api/queue/data?session_hash={self.session}") as stream:
-            async for line in stream.aiter_lines():
+            async for line in lines(stream):
                 if not line.startswith("data:"):
                     continue
                 message = json.loads(line[5:])
@@ -105,6 +106,15 @@ class Person:
     def shows(self, name: str) -> str:
         """A component's value."""
         return str(self.values.get(self.parts[name]) or "")
+
+
+async def lines(stream: httpx.Response) -> AsyncIterator[str]:
+    """The lines of a stream. (httpx also ends one at characters such as U+2028, which a model may write.)"""
+    rest = b""
+    async for part in stream.aiter_bytes():
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            yield line.decode()
 
 
 async def chatting(person: Person, until: float, times: list[float]) -> int:
