@@ -25,8 +25,8 @@ def public_data() -> Path:
     return PUBLIC_DATA
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium (tests/browser.py)."""
+    """A headless Chromium (tests/browser.py). While it lives Playwright's loop runs in this thread, so not for longer."""
     with chromium() as found:
         yield found

@@ -16,21 +16,25 @@ from aquilamed.config import Invalid, StageFailed
 from aquilamed.stages import BY_NAME
 
 
+def ranks() -> list[psutil.Process]:
+    """The training's processes below this one."""
+    return [c for c in psutil.Process().children(recursive=True) if "RANK" in c.environ()]
+
+
 def test_a_killed_process_is_a_failed_stage_that_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ctx = prepared(tmp_path, steps=24)
 
     def kill() -> None:
         while not list(ctx.work.glob("checkpoints/checkpoint-*/complete.json")):
             time.sleep(0.01)
-        children = psutil.Process().children(recursive=True)
-        next(c for c in children if c.environ().get("RANK") == "1").send_signal(signal.SIGKILL)
+        next(c for c in ranks() if c.environ()["RANK"] == "1").send_signal(signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
     with pytest.raises(StageFailed, match=r"process 1 of 2 was killed by SIGKILL.*go on from the last checkpoint"):
         run(ctx)
     thread.join()
-    assert not psutil.Process().children(recursive=True), "the other process was stopped"
+    assert not ranks(), "the other process was stopped"
     assert not (ctx.out / "model").exists()
     capfd.readouterr()
     metrics = run(ctx)
