@@ -1,6 +1,6 @@
 """Context Relevance: packed passes against two passes per turn, and what it tells of shuffled and repeated turns.
 
-    make bench-relevance        prints one JSON object as its last line; an estimated 17 CPU-minutes
+    make bench-relevance        prints one JSON object as its last line; 14 CPU-minutes
 
 Speed: dialogues of 4 to 12 turns of an English and a Chinese set, one torch thread, both ways interleaved, medians of CPU-seconds.
 The naive way is the plain one of transformers: every pass is one row without padding, float32, `model(input_ids).logits`, and the
