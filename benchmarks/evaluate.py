@@ -41,7 +41,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=24, help="per benchmark")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1, help="ten minutes each")
     parser.add_argument("--batches", type=int, nargs="+", default=[2, 4, 8], help="other batch sizes of hf")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -65,6 +65,7 @@ def main() -> None:
         for name, (kind, batch) in sides.items():
             took, answers[name] = run(kind, batch)
             seconds[name].append(took)
+            print(f"{name} {took:.1f} CPU-s", flush=True)
     medians = {name: statistics.median(s) for name, s in seconds.items()}
     print(json.dumps({"cpu_seconds": {n: round(s, 2) for n, s in medians.items()}}))
     pairs = list(zip(answers["ours"], answers["hf 1"], strict=True))
