@@ -18,7 +18,7 @@ from aquilamed.train.matmul import packed_products, product
 PACK_TOKENS = {"cpu": 1024}
 """Tokens per packed pass: a layer's activations stay in a CPU's cache; other devices take BATCH_TOKENS."""
 SHORT = 256
-"""Longest row that looks back at the shared beginning: behind it attention under a mask costs more than it saves."""
+"""Longest row that looks back at a shared beginning of a few tokens: attention under a mask costs more than they save."""
 HEAD_BLOCK = 2048
 """Vocabulary entries per block of the head: 512 rows × 2048 × 4 bytes = 4 MB."""
 
@@ -95,25 +95,35 @@ def _packed_losses(
 ) -> Any:
     import torch
 
+    aims = torch.tensor([t for target in targets for t in target], device=model.device)
+    return _head_losses(model.get_output_embeddings(), packed_states(model, rows, before), aims)
+
+
+def packed_states(model: Any, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> Any:
+    """The last hidden states at places of rows, by one pass: (places of all rows, hidden size), row by row.
+
+    Within `packed_attention`. What all rows begin with runs once, in the first row.
+    """
+    import torch
+
     first = _shared_beginning(rows)
-    skipped = [0] + [first if len(row) <= SHORT else 0 for row in rows[1:]]  # what a row leaves to the first one
+    skipped = [0] + [first if len(row) <= SHORT or 8 * first >= len(row) else 0 for row in rows[1:]]
     ends = torch.tensor([len(row) - skip for row, skip in zip(rows, skipped, strict=True)]).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
-    ids = torch.tensor([[t for row, skip in zip(rows, skipped, strict=True) for t in row[skip:]]], device=model.device)
+    ids = [t for row, skip in zip(rows, skipped, strict=True) for t in row[skip:]]
     positions = [p for row, skip in zip(rows, skipped, strict=True) for p in range(skip, len(row))]
     hidden = model.base_model(
-        input_ids=ids,
+        input_ids=torch.tensor([ids], device=model.device),
         position_ids=torch.tensor([positions], device=model.device),
         use_cache=False,
         documents=[(s, e, 0, skip) for s, e, skip in zip(starts, ends, skipped, strict=True)],
     ).last_hidden_state[0]
     at = [
         s + p - skip if p >= skip else p
-        for s, skip, places in zip(starts, skipped, before, strict=True)
-        for p in places
+        for s, skip, wanted in zip(starts, skipped, places, strict=True)
+        for p in wanted
     ]
-    aims = torch.tensor([t for target in targets for t in target], device=model.device)
-    return _head_losses(model.get_output_embeddings(), hidden[torch.tensor(at, device=model.device)], aims)
+    return hidden[torch.tensor(at, device=model.device)]
 
 
 def _shared_beginning(rows: Sequence[Sequence[int]]) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import tiny_model
+from aquilamed.evaluate import shared_prefix
 from aquilamed.evaluate.shared_prefix import SharedPrefixLM, groups
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
 
@@ -37,6 +38,15 @@ def both(loaded: tuple[Any, Any], pairs: list[tuple[str, str]], **settings: Any)
     ]
 
 
+@pytest.fixture(params=["packed", "cached"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the shared beginning is used: models that do not pack, and GPUs, keep its keys and values."""
+    if request.param == "cached":
+        monkeypatch.setattr(shared_prefix, "can_pack", lambda model: False)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "conts",
     [[" A", " B", " C"], [" a fever of the heart", " 发热", " B"]],
@@ -51,6 +61,7 @@ def test_equal_to_the_harness(loaded: tuple[Any, Any], conts: list[str]) -> None
     assert [g for _, g in ours] == [g for _, g in theirs]
 
 
+@pytest.mark.usefixtures("way")
 def test_a_prompt_over_the_context_is_cut_as_the_harness_cuts_it(loaded: tuple[Any, Any]) -> None:
     pairs = [(SHOTS * 2 + "heart " * n, " B") for n in (3, 8)]
     ours, theirs = both(loaded, pairs, max_length=64)

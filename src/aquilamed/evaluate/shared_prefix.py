@@ -1,26 +1,34 @@
 """A model class for lm-evaluation-harness that computes what prompts share only once.
 
-Few-shot prompts of a subject begin with the same tokens. The key-value cache of that beginning is computed once per
-group of prompts; the rest is batched by length, and the head runs on the scored positions alone. Log-likelihoods equal those of the
-harness' own `hf` class up to rounding (`make bench-eval`).
+Few-shot prompts of a subject begin with the same tokens. On a CPU that beginning runs once per packed pass, and prompts stand behind it
+without padding, where the model packs (losses.py). Elsewhere its key-value cache is computed once per group of prompts and
+the rest is batched by length. The head runs on the scored positions alone. Log-likelihoods equal those of the harness' own
+`hf` class up to rounding (`make bench-eval`).
 
 The shared beginning is found by comparing token ids: tokenising the beginning as a text of its own can give other ids.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 
 from aquilamed.evaluate.kept import Resumable
+from aquilamed.losses import can_pack, packed_attention, packed_states, packs
 from aquilamed.records import digest
 from aquilamed.scoring import repeated
+from aquilamed.train.matmul import packed_products
 
 Request = tuple[tuple[str, str], list[int], list[int]]
+Row = tuple[int, ...]
+Scored = list[tuple[Row, Any, int]]
 _LEAST = 32
 """A shorter shared beginning is not worth a pass of its own (tokens)."""
 _PASS_TOKENS = 2048
-"""Tokens of one batched pass, padding included."""
+"""Tokens of one pass behind the shared beginning, padding included."""
+_PACK_TOKENS = 8192
+"""The same in packed passes: the larger, the fewer times the beginning runs."""
 
 
 class SharedPrefixLM(Resumable, HFLM):  # type: ignore[misc]
@@ -39,45 +47,64 @@ class SharedPrefixLM(Resumable, HFLM):  # type: ignore[misc]
         results: dict[str, tuple[float, bool]] = {}
         if self.kept is not None:
             results = {k: (v[0], v[1]) for k in keys if (v := self.kept.values.get(k)) is not None}
-        for prefix, group in groups(unique):
-            for batch in self._scores(group, prefix, askers, requests, lambda i: keys[i] in results):
-                found: dict[str, tuple[float, bool]] = {}
-                for row, values, first in batch:
-                    for index in askers[row]:
-                        name, _, wanted = requests[index]
-                        lines = values[len(row) - len(wanted) - first :]
-                        found[keys[index]] = _judge(lines[: len(wanted)], wanted)
-                        self.cache_hook.add_partial("loglikelihood", name, found[keys[index]])
-                results.update(found)
-                if self.kept is not None:
-                    self.kept.add(found)
+        with ExitStack() as stack:
+            scores = self._scores
+            if self.device.type == "cpu" and can_pack(self.model):
+                stack.enter_context(packed_attention(self.model))
+                stack.enter_context(packed_products(self.model))
+                scores = self._packed_scores
+            for prefix, group in groups(unique):
+                # At least one position of every row must be behind the shared beginning: it is scored there.
+                needed = {row: max(len(requests[i][2]) for i in askers[row]) for row in group}
+                prefix = min([prefix, *(len(row) - needed[row] for row in group)])
+                prefix = prefix if prefix >= _LEAST else 0
+                for batch in scores(prefix, needed, lambda row: all(keys[i] in results for i in askers[row])):
+                    found: dict[str, tuple[float, bool]] = {}
+                    for row, values, first in batch:
+                        for index in askers[row]:
+                            name, _, wanted = requests[index]
+                            lines = values[len(row) - len(wanted) - first :]
+                            found[keys[index]] = _judge(lines[: len(wanted)], wanted)
+                            self.cache_hook.add_partial("loglikelihood", name, found[keys[index]])
+                    results.update(found)
+                    if self.kept is not None:
+                        self.kept.add(found)
         return [results[key] for key in keys]
 
-    def _scores(
-        self,
-        group: Sequence[tuple[int, ...]],
-        prefix: int,
-        askers: dict[tuple[int, ...], list[int]],
-        requests: list[Request],
-        known: Callable[[int], bool],
-    ) -> Iterator[list[tuple[tuple[int, ...], Any, int]]]:
-        """Per batch, its rows: the row, log-probabilities behind its last positions, and the first of those positions.
+    def _packed_scores(self, prefix: int, needed: Mapping[Row, int], known: Callable[[Row], bool]) -> Iterator[Scored]:
+        """As `_scores`, in packed passes."""
+        import torch
 
-        Batches whose requests are all known are left out.
+        rows = list(needed)
+        for pack in packs([len(row) - prefix for row in rows], _PACK_TOKENS):
+            batch = [rows[i] for i in pack]
+            if all(map(known, batch)):
+                continue
+            with torch.inference_mode():
+                states = packed_states(self.model, batch, [range(len(row) - needed[row], len(row)) for row in batch])
+                lines = (
+                    self.model.get_output_embeddings()(states).float().log_softmax(-1).split([needed[r] for r in batch])
+                )
+            yield [(row, values, len(row) - needed[row]) for row, values in zip(batch, lines, strict=True)]
+
+    def _scores(self, prefix: int, needed: Mapping[Row, int], known: Callable[[Row], bool]) -> Iterator[Scored]:
+        """Per batch of a group's rows: the row, log-probabilities behind its last positions, and the first of those.
+
+        Batches whose rows are all known are left out.
+
+        Args:
+            prefix: how many tokens all rows begin with.
+            needed: row → at how many of its last positions it is scored.
         """
         import torch
 
         with torch.inference_mode():
-            # At least one position of every row must be behind the shared beginning: it is scored there.
-            needed = {row: max(len(requests[i][2]) for i in askers[row]) for row in group}
-            prefix = min([prefix, *(len(row) - needed[row] for row in group)])
-            prefix = prefix if prefix >= _LEAST else 0
             shared: Any = None
-            for batch in self._batches(group, prefix):
-                if all(known(i) for row in batch for i in askers[row]):
+            for batch in self._batches(list(needed), prefix):
+                if all(map(known, batch)):
                     continue
                 if prefix and shared is None:
-                    shared = self._cache(group[0][:prefix])
+                    shared = self._cache(batch[0][:prefix])
                 width = max(len(row) for row in batch) - prefix
                 ids = torch.zeros((len(batch), width), dtype=torch.long)
                 for line, row in enumerate(batch):
