@@ -37,7 +37,20 @@ def open_record(shown: Any) -> None:
     shown.locator(".record:has(.beside) summary").first.click()
 
 
-SHOTS: dict[str, tuple[str, Any]] = {"explore": ("explore?stage=corpus/dedup", open_record)}
+def ask(shown: Any) -> None:
+    """Chat: a message that tells of an emergency, and what the model says."""
+    shown.wait_for_function("document.querySelector('#model input')?.value")
+    shown.locator("#said textarea").fill("My father has crushing chest pain and is sweating. What should we do?")
+    shown.locator("#said textarea").press("Enter")
+    shown.wait_for_function(
+        "document.querySelector('#log .assistant .said') && !document.querySelector('#log .waiting')", timeout=120_000
+    )
+
+
+SHOTS: dict[str, tuple[str, Any]] = {
+    "explore": ("explore?stage=corpus/dedup", open_record),
+    "chat": ("chat", ask),
+}
 """Page → its address and what is done before the picture, where that is not the page as it opens."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 
+from aquilamed.allocator import keep_memory
 from aquilamed.evaluate.kept import Resumable
 from aquilamed.losses import can_pack, packed_attention, packed_states, packs
 from aquilamed.records import digest
@@ -50,6 +51,7 @@ class SharedPrefixLM(Resumable, HFLM):  # type: ignore[misc]
         with ExitStack() as stack:
             scores = self._scores
             if self.device.type == "cpu" and can_pack(self.model):
+                keep_memory()
                 stack.enter_context(packed_attention(self.model))
                 stack.enter_context(packed_products(self.model))
                 scores = self._packed_scores
