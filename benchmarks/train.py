@@ -171,7 +171,9 @@ def ours(task: str, name: str, folder: Path, model: Any, tokenizer: Any, rows: l
     from aquilamed.train.fast import make_fast
 
     progress: Any = Progress(quiet=True)
-    ctx: Any = SimpleNamespace(work=folder, out=folder, seed=42, progress=progress, inputs={})
+    ctx: Any = SimpleNamespace(
+        work=folder, out=folder, seed=42, progress=progress, inputs={}, layout="ddp", offload=False
+    )
     common = {"lr": LR, "epochs": EPOCHS, "warmup": 0.0, "schedule": "constant_with_warmup", "save_steps": None}
     common |= {"weight_decay": 0.0}
     if task == "dpo":
