@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from aquilamed.allocator import keep_memory
-from aquilamed.scoring import BATCH_TOKENS, batches
+from aquilamed.scoring import BATCH_TOKENS, batches, shared_start
 from aquilamed.train.attention import use_documents
 from aquilamed.train.matmul import packed_products, product
 
@@ -106,7 +106,7 @@ def packed_states(model: Any, rows: Sequence[Sequence[int]], places: Sequence[Se
     """
     import torch
 
-    first = _shared_beginning(rows)
+    first = shared_start(rows)
     skipped = [0] + [first if len(row) <= SHORT or 8 * first >= len(row) else 0 for row in rows[1:]]
     ends = torch.tensor([len(row) - skip for row, skip in zip(rows, skipped, strict=True)]).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
@@ -124,12 +124,6 @@ def packed_states(model: Any, rows: Sequence[Sequence[int]], places: Sequence[Se
         for p in wanted
     ]
     return hidden[torch.tensor(at, device=model.device)]
-
-
-def _shared_beginning(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all rows begin with, each keeping one of its own: a template's opening, run once."""
-    least = min(map(len, rows)) - 1
-    return next((n for n in range(least) if len({row[n] for row in rows}) > 1), least) if len(rows) > 1 else 0
 
 
 def _head_losses(head: Any, hidden: Any, targets: Any) -> Any:
