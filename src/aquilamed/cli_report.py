@@ -34,10 +34,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Put two workspaces side by side: what changed in the recipe, and what it did to every number."""
+    from aquilamed.printable import printable
     from aquilamed.records import write_atomic
     from aquilamed.report.compare import compare as put_together
     from aquilamed.report.compare_tables import page, parts, verdict
-    from aquilamed.report.gather import printable
 
     found = put_together(opened(one)[0], opened(two)[0])
     if html:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aquilamed.printable import printable
+
 
 def excerpt(row: dict[str, Any]) -> str:
     """The beginning of a record's words, on one line."""
@@ -27,14 +29,11 @@ def table(title: str, rows: list[dict[str, Any]]) -> None:
     for column in rows[0] if rows else ("nothing",):
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(_printable(v)) for v in row.values()))
+        shown.add_row(*(Text(printable(_said(v))) for v in row.values()))
     Console(width=None if sys.stdout.isatty() else 160).print(shown)
 
 
-def _printable(value: Any) -> str:
-    text = (
-        f"{value:,}"
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else str(value if value is not None else "")
-    )
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+def _said(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)

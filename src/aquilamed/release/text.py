@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from aquilamed.printable import printable
 from aquilamed.report.cells import Table
-from aquilamed.report.gather import printable
 
 # Letters of any script, digits, and punctuation that cannot begin anything. Not: < & [ ] ` | \ _ * ~ : @ # !
 _PLAIN = re.compile(r"(?:[\w .,%±=→–—…/()+'’?;-]|:(?= |$))*")

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from aquilamed.printable import printable
 from aquilamed.report.cells import Table, count, get, percent
-from aquilamed.report.gather import printable
 from aquilamed.report.model_sections import between, points
 
 NOTE = (

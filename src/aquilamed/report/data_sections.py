@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from aquilamed.printable import printable
 from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, percent
-from aquilamed.report.gather import printable
 
 
 def filters_text(s: dict[str, Any]) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from aquilamed.annotate import ASPECTS
+from aquilamed.printable import printable
 from aquilamed.records import write_atomic
 from aquilamed.report import instruct_panels, panels
-from aquilamed.report.gather import printable
 from aquilamed.report.panels import INK
 
 SMALLEST = 0.66

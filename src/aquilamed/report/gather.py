@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from aquilamed.printable import printable
 from aquilamed.records import digest, iter_parts, parts
 from aquilamed.workspace import MANIFEST, Artifact, Workspace
 
@@ -139,8 +140,3 @@ def _text(row: dict[str, Any]) -> str:
         text = "\n".join(f"{m['role']}: {m['content']}" for m in messages)
     text = printable(text or "")
     return text if len(text) <= SHORT else f"{text[:SHORT]} … ({len(text):,} characters)"
-
-
-def printable(text: Any) -> str:
-    """Text without control, direction or other invisible characters: each becomes �."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text))

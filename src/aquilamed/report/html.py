@@ -4,9 +4,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aquilamed.printable import printable
 from aquilamed.progress import duration
 from aquilamed.report.cells import count, percent
-from aquilamed.report.gather import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -4,8 +4,9 @@ from typing import Any
 
 from aquilamed.annotate import ASPECTS
 from aquilamed.evaluate.parity import PAIRWISE
+from aquilamed.printable import printable
 from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, percent, spans
-from aquilamed.report.gather import Run, printable
+from aquilamed.report.gather import Run
 
 PERPLEXITY = (
     "Per token, on documents kept out of training. Stage 1 is measured on the documents held out of mix 1, stage 2 on "

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from aquilamed.printable import printable
 from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, percent
-from aquilamed.report.gather import printable
 
 TEXT = (
     "DPO learns whatever tells chosen from rejected answers, so the set is audited for what is not medicine. Values are before → "

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from aquilamed.printable import printable
 from aquilamed.progress import duration
 from aquilamed.report.cells import ABSENT, Table, count, number
-from aquilamed.report.gather import Run, printable
+from aquilamed.report.gather import Run
 
 OFFLINE = "Labels and judgements come from two rule-based raters, not from an LLM."
 PROVENANCE = "A fingerprint hashes a stage's code, its settings, the seed, its inputs and the files that it read."

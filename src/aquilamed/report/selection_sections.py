@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from aquilamed.printable import printable
 from aquilamed.report.cells import ABSENT, Table, count, get, number, percent
-from aquilamed.report.gather import printable
 
 _LOOKS = {"dedup": "whole dialogues", "questions": "questions alone"}
 

@@ -1,0 +1,8 @@
+"""Untrusted text where it is shown: in terminals, reports and cards."""
+
+from typing import Any
+
+
+def printable(text: Any) -> str:
+    """Text without control, direction or other invisible characters: each becomes �."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text))
