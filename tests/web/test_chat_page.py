@@ -18,6 +18,9 @@ from browser import outside
 HOSTILE = '<img src=x onerror="window.hacked = 1"><script>window.hacked = 1</script> ${window.hacked = 1} **bold**'
 
 
+KEPT = "localStorage.getItem('aquilamed-chat')"
+
+
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("chat")
@@ -60,14 +63,13 @@ def test_a_conversation(browser: Any, talk: str, tmp_path: Path) -> None:
     say(page, "What is a fever?")
     first = finished(page, 1)
     assert first
-    page.wait_for_timeout(1000)  # the browser still keeps the conversation; a click before is lost
-    assert page.locator("#said textarea").input_value() == ""
     page.locator("#again").click()
     page.wait_for_function("(old) => document.querySelector('#log .assistant .said').innerText !== old", arg=first)
     assert finished(page, 1) != first, "drawn anew"
+    assert page.locator("#said textarea").input_value() == ""
+    before = page.evaluate(KEPT)
     say(page, f"And a cough? {HOSTILE}")
     finished(page, 2)
-    page.wait_for_timeout(1000)
     assert HOSTILE in page.locator("#log .user .said").last.inner_text()
     with page.expect_download() as found:
         page.locator("#jsonl").click()
@@ -81,7 +83,7 @@ def test_a_conversation(browser: Any, talk: str, tmp_path: Path) -> None:
     text = (tmp_path / "c.md").read_text("utf-8")
     assert text.startswith("> Not a medical device")
     assert f"    And a cough? {HOSTILE}" in text
-    page.wait_for_timeout(500)
+    page.wait_for_function(f"(before) => {KEPT} !== before", arg=before)
     page.reload()
     page.wait_for_function("document.querySelectorAll('#log .assistant').length === 2")
     page.locator("#new").click()

@@ -8,6 +8,7 @@ import asyncio
 import re
 import secrets
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -40,7 +41,8 @@ _GRADIO = re.compile(
 )
 
 
-_SPEAKS = b'<head><script>Object.defineProperty(navigator, "language", {get: () => "LANGUAGE"})</script>'
+_SPEAKS = b'<script>Object.defineProperty(navigator, "language", {get: () => "LANGUAGE"})</script>'
+_HEARS = b"<script>" + (Path(__file__).parent / "events.js").read_bytes() + b"</script>"
 
 
 class Guard:
@@ -128,8 +130,8 @@ class _Limited:
 
 
 class _Answer:
-    """Sends an answer with our headers. A page's scripts get the nonce that the policy names, and Gradio's own words, which
-    follow the browser, the page's language."""
+    """Sends an answer with our headers. A page's scripts get the nonce that the policy names, Gradio's own words, which
+    follow the browser, the page's language, and its client `events.js`."""
 
     def __init__(self, send: Send, language: str | None, secure: bool) -> None:
         self.send, self.language, self.secure = send, language, secure
@@ -167,5 +169,6 @@ class _Answer:
         page = self.page
         if self.language:
             page = page.replace(b'lang="en"', f'lang="{self.language}"'.encode(), 1)
-            page = page.replace(b"<head>", _SPEAKS.replace(b"LANGUAGE", self.language.encode()), 1)
+            speaks = _SPEAKS.replace(b"LANGUAGE", self.language.encode())
+            page = page.replace(b"<head>", b"<head>" + speaks + _HEARS, 1)
         return page.replace(b"<script", f'<script nonce="{self.nonce}"'.encode())
