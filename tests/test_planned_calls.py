@@ -15,7 +15,8 @@ from aquilamed.annotate import DOMAIN
 from aquilamed.annotate.estimate import text_tokens
 from aquilamed.config import Invalid
 from aquilamed.known import BOUND
-from aquilamed.planned_calls import ANNOTATING, PlannedCalls, call_table, check_budget, planned_calls, spent
+from aquilamed.planned_calls import PlannedCalls, call_table, check_budget, planned_calls, spent
+from aquilamed.planned_questions import ANNOTATING
 from aquilamed.progress import Progress
 from aquilamed.recipe import Recipe, load_recipe
 from aquilamed.stages import STAGES
@@ -121,8 +122,9 @@ def test_counts_lengths_and_cost_before_anything_ran(server: Server, tmp_path: P
     assert table[-1]["calls at most"] == 97
     assert server.requests == []
     # Without the files only the bound is known, and of the dialogues not even their number.
-    for name in ("qa.jsonl", "web.jsonl", "multi.jsonl"):
+    for name in ("qa.jsonl", "web.jsonl"):
         (tmp_path / name).write_text("")
+    (tmp_path / "multi.jsonl").unlink()
     rows = plan(recipe, tmp_path / "ws")
     assert rows["corpus/domain_labels", "domain"].lengths == BOUND
     assert rows["instruct/deita", "complexity"].calls is None
@@ -195,11 +197,89 @@ def test_every_judge_of_a_panel_is_planned_at_its_own_price(server: Server, tmp_
         check_budget(recipe, list(rows.values()), 4.8)
 
 
-def test_calls_of_endpoints_are_named_though_not_counted(server: Server, tmp_path: Path) -> None:
-    text = "name: far\nsources: {}\nevaluate: {endpoints: [{name: far, model: m}], pairwise: {models: [base], against: [far]}}\n"
-    (tmp_path / "far.yaml").write_text(text)
-    recipe = load_recipe(tmp_path / "far.yaml")
-    found = planned_calls(recipe, pipeline.states(recipe, Workspace(tmp_path / "w")), tmp_path / "w")
-    rows = [r for r in found if r.rubric.startswith("answers of")]
-    assert [(r.stage, r.rubric, r.calls) for r in rows] == [("evaluate/pairwise", "answers of far", None)]
-    assert call_table(recipe, rows)[0]["calls at most"] == "not known yet"
+FAR = """\
+name: far
+annotator: {{budget: {budget}}}
+sources: {{}}
+evaluate:
+  benchmarks:
+    - {{task: exam, path: exam.jsonl, shots: 1}}
+    - {{task: dialogues_single, path: single.jsonl}}
+    - {{task: dialogues_multi, path: multi.jsonl}}
+  endpoints:
+    - {{name: far, model: m, base_url: {url}, api_key_env: TEST_JUDGE_KEY, prices: {{m: {{input: 1000, output: 4000}}}}}}
+  knowledge: {{models: [far], turns: true}}
+  pairwise: {{models: [far], against: [reference], max_new_tokens: 40}}
+  multiturn: {{models: [far], max_new_tokens: 40}}
+  safety: {{models: [far], languages: [en], limit: 1, max_new_tokens: 40}}
+"""
+
+
+def far(folder: Path, server: Server, *overrides: str, budget: str = "null") -> Recipe:
+    """A recipe that evaluates one endpoint."""
+    options = {"A": "heart", "B": "water", "C": "air"}
+    exam = [
+        {"id": f"q{n}", "lang": "en", "topic": "t", "question": f"item {n}?", "answer": "A", "split": "test"}
+        | {"options": options, "rationale": ""}
+        for n in range(8)
+    ]
+    said = [{"role": r, "content": f"{r} says {n}"} for n in range(3) for r in ("user", "assistant")]
+    single = [{"lang": "en", "messages": [{"role": "user", "content": q}, said[1]]} for q in ("fever?", "cough?")]
+    files = {"exam": exam, "single": single, "multi": [{"lang": "en", "messages": said}]}
+    for name, rows in files.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "far.yaml").write_text(FAR.format(url=server.url, budget=budget))
+    return load_recipe(folder / "far.yaml", list(overrides))
+
+
+def echoed(request: dict[str, Any]) -> tuple[int, dict[str, str], dict[str, Any]]:
+    text = request["prompt"]
+    logprobs = {"tokens": [text[:-2], text[-2:], "."], "token_logprobs": [None, -1.0, -1.0]}
+    usage = {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101}
+    choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": logprobs}
+    return (
+        200,
+        {},
+        {"id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [choice], "usage": usage},
+    )
+
+
+def test_calls_of_endpoints_are_those_that_the_run_makes(server: Server, tmp_path: Path) -> None:
+    server.plan = lambda n, r: echoed(r) if "prompt" in r else completion("Rest, and drink water.")
+    recipe, root = far(tmp_path, server), tmp_path / "ws"
+    rows = plan(recipe, root)
+    answers = {stage: row for (stage, rubric), row in rows.items() if rubric == "answers of far"}
+    assert {stage: row.calls for stage, row in answers.items()} == {
+        "evaluate/knowledge": 3 * 3 * 3 + 1,  # three questions, letters and orders, and the probe
+        "evaluate/pairwise": 2,
+        "evaluate/multiturn": 3,
+        "evaluate/safety": 4,
+    }
+    pair = answers["evaluate/pairwise"]
+    assert (pair.tokens_in, pair.tokens_out, pair.lower) == (4, 80, "evaluate.pairwise.limit")
+    assert pair.cost == pytest.approx((4 * 1000 + 80 * 4000) / 1e6)
+    # The last round's prompt holds two answers as long as they may be.
+    assert 2 * 40 < (answers["evaluate/multiturn"].tokens_in or 0) - 40 < 2 * 40 + 60
+    assert ("evaluate/pairwise", "compare") in rows, "the judge reads the endpoint's answers"
+    assert server.requests == []
+    for stage in answers:
+        before = len(server.requests)
+        pipeline.run(recipe, Workspace(root), Progress(quiet=True), only=stage, workers=1)
+        assert len(server.requests) - before == answers[stage].calls, stage
+        assert (stage, "answers of far") not in plan(recipe, root)
+    # Other settings, the same calls: all answers are there, and of longer ones none.
+    told = plan(far(tmp_path, server, "evaluate.knowledge.limit=2", "evaluate.multiturn.max_new_tokens=50"), root)
+    short, longer = told["evaluate/knowledge", "answers of far"], told["evaluate/multiturn", "answers of far"]
+    assert (short.calls, short.stored, short.cost) == (0, 2 * 3 * 3 + 1, 0)
+    assert (longer.calls, longer.stored, longer.tokens_out) == (3, 0, 150)
+
+
+def test_endpoints_count_in_the_budget_and_without_files_are_not_known(server: Server, tmp_path: Path) -> None:
+    recipe = far(tmp_path, server, budget="0.5")
+    rows = list(plan(recipe, tmp_path / "ws").values())
+    with pytest.raises(Invalid, match=r"annotator\.budget: .*lower evaluate\.knowledge\.limit"):
+        check_budget(recipe, rows, 0.0)
+    (tmp_path / "single.jsonl").unlink()
+    found = plan(recipe, tmp_path / "ws")["evaluate/pairwise", "answers of far"]
+    assert (found.calls, found.cost) == (None, None)
+    assert call_table(recipe, [found])[0]["calls at most"] == "not known yet"

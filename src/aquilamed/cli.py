@@ -134,7 +134,7 @@ def plan(
         table(f"Plan of {loaded.name} in {space.root}", rows)
         table("Estimates", [{"what": key, "value": value} for key, value in numbers.items()])
         training.print_trainings(trainings)
-        title = f"Calls of the annotator ({loaded.annotator.model or loaded.annotator.kind}, {loaded.annotator.mode})"
+        title = f"Calls of services and judges (annotator: {loaded.annotator.model or loaded.annotator.kind}, {loaded.annotator.mode})"
         if calls:
             table(title, call_table(loaded, calls))
     check_budget(loaded, calls, paid)

@@ -14,7 +14,7 @@ from aquilamed.annotate.contract import clip
 from aquilamed.annotate.estimate import text_tokens
 from aquilamed.config import Invalid
 from aquilamed.evaluate.contestants import dialogue_text
-from aquilamed.evaluate.tasks import TASKS, BenchmarkConfig
+from aquilamed.evaluate.tasks import BenchmarkConfig, Questions, read_dialogues, read_questions
 from aquilamed.instruct.rounds import rounds
 from aquilamed.pipeline import StageState
 from aquilamed.recipe import Recipe
@@ -108,19 +108,32 @@ class Known:
             rounds=len(flat) / len(dialogues),
         )
 
+    @property
+    def seed(self) -> int:
+        """The recipe's, for choices of benchmark items."""
+        return self.recipe.seed
+
     @cache  # noqa: B019  (one object per command)
-    def benchmark(self, benchmark: BenchmarkConfig) -> list[Dialogue] | None:
-        """All dialogues of a benchmark; None while its files are not there."""
+    def items(self, benchmark: BenchmarkConfig, limit: int | None) -> list[Dialogue] | None:
+        """The dialogues of a benchmark that are evaluated; None while its files are not there."""
+        return read_dialogues(self, benchmark, limit) if self._there(benchmark) else None
+
+    @cache  # noqa: B019
+    def questions(self, benchmark: BenchmarkConfig, limit: int | None) -> Questions | None:
+        """The same of a multiple-choice benchmark."""
+        return read_questions(self, benchmark, limit) if self._there(benchmark) else None
+
+    def _there(self, benchmark: BenchmarkConfig) -> bool:
         try:
-            files = self._files(benchmark.path)
+            return all(self.files(path) for path in benchmark.paths)
         except Invalid:
-            return None
-        return [d for d in TASKS[benchmark.task].read(files) if isinstance(d, Dialogue)] if files else None
+            return False
 
     def _tokens(self, text: str) -> int:
         return text_tokens(clip(text, self.recipe.annotator.max_chars))
 
-    def _files(self, pattern: str) -> list[tuple[str, Path]]:
+    def files(self, pattern: str) -> list[tuple[str, Path]]:
+        """See `Context.files`; nothing is fetched."""
         sample = self.states.get("sample")
         folder = sample.artifact.path / "files" if sample and sample.artifact else Path("/nonexistent")
         return find_files(pattern, self.recipe.data_folder(), folder, fetch_missing=False)
@@ -136,7 +149,7 @@ class Known:
 
     def _records(self, source: Source) -> Iterator[RawRecord]:
         try:
-            files = self._files(source.path)
+            files = self.files(source.path)
         except Invalid:
             return
         paragraphs = getattr(source, "paragraphs", False)
@@ -169,7 +182,7 @@ class Known:
         sizes = [len(str(r.value).encode("utf-8", "replace")) for r in islice(self._records(source), most)]
         if len(sizes) < _COUNTED:
             return len(sizes) or None
-        files = [path for _, path in self._files(source.path)]
+        files = [path for _, path in self.files(source.path)]
         if any(p.suffix.lower() in (*COMPRESSION, ".parquet") for p in files):
             return source.limit
         counted = round(sum(p.stat().st_size for p in files) / (sum(sizes) / len(sizes)))

@@ -27,7 +27,7 @@ from aquilamed.evaluate.backends import InferenceConfig
 from aquilamed.evaluate.calibration import CalibrationConfig
 from aquilamed.evaluate.contamination import ContaminationConfig
 from aquilamed.evaluate.contestants import check_names
-from aquilamed.evaluate.endpoint import EndpointConfig
+from aquilamed.evaluate.endpoint_calls import EndpointConfig
 from aquilamed.evaluate.knowledge import KnowledgeConfig
 from aquilamed.evaluate.multiturn import MultiturnConfig
 from aquilamed.evaluate.pairwise import PairwiseConfig

@@ -17,7 +17,7 @@ import tiny_model
 from aquilamed.annotate import ASPECTS, AnnotatorConfig
 from aquilamed.config import StageFailed
 from aquilamed.evaluate import multiturn, pairwise, safety
-from aquilamed.evaluate.endpoint import EndpointConfig
+from aquilamed.evaluate.endpoint_calls import EndpointConfig
 from aquilamed.evaluate.tasks import BenchmarkConfig
 
 PAIRWISE = pairwise.PairwiseConfig(models=["far"], against=["reference"])

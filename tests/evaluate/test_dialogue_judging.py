@@ -7,7 +7,7 @@ import pytest
 
 from aquilamed.annotate import ASPECTS, CallError, TurnScores, Verdict
 from aquilamed.evaluate import parity
-from aquilamed.evaluate.multiturn import MultiturnConfig, _converse, summarise
+from aquilamed.evaluate.multiturn import MultiturnConfig, converse, summarise
 from aquilamed.evaluate.verdicts import aspects, judge_figures, judge_pairs
 from aquilamed.records import Dialogue, Message
 
@@ -122,7 +122,7 @@ class Writer:
 def test_the_history_is_the_models_own_or_the_references(history: Any, said: str) -> None:
     writer = Writer()
     dialogues = [dialogue("q1", "a1", "q2", "a2"), dialogue("only", "one")]
-    rounds = _converse(writer, dialogues, MultiturnConfig(history=history))  # type: ignore[arg-type]
+    rounds = converse(writer.get, dialogues, MultiturnConfig(history=history))  # type: ignore[arg-type]
     assert [(i, n) for i, n, _, _ in rounds] == [(0, 1), (1, 1), (0, 2)]
     assert [m["content"] for m in writer.seen[1][0]] == ["q1", said, "q2"]
 

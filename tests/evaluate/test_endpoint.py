@@ -21,7 +21,7 @@ import tiny_model
 from aquilamed.annotate.store import CallStore
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.evaluate import knowledge, multiturn, pairwise, safety
-from aquilamed.evaluate.endpoint import EndpointConfig, _likelihood
+from aquilamed.evaluate.endpoint_calls import EndpointConfig, likelihood
 from aquilamed.evaluate.tasks import BenchmarkConfig
 from aquilamed.recipe import load_recipe
 from aquilamed.stages import enabled
@@ -213,7 +213,7 @@ def test_an_endpoint_that_is_down_or_refuses_the_key_stops_the_stage(tmp_path: P
     ],
 )
 def test_only_the_letters_own_tokens_count(tail: list[Any], value: float | None) -> None:
-    found = _likelihood(json.dumps(tail), " B")
+    found = likelihood(json.dumps(tail), " B")
     assert (found if isinstance(found, float) else None) == value
 
 

@@ -8,7 +8,8 @@ from pydantic import Field
 from aquilamed.annotate.contract import CallError
 from aquilamed.config import Config, Invalid
 from aquilamed.evaluate import harness
-from aquilamed.evaluate.endpoint import Endpoint, EndpointConfig
+from aquilamed.evaluate.endpoint import Endpoint
+from aquilamed.evaluate.endpoint_calls import EndpointConfig
 from aquilamed.evaluate.kept import Kept
 from aquilamed.evaluate.prompts import Sheet
 from aquilamed.models import (
@@ -53,12 +54,14 @@ class Backend(Protocol):
         """Raises `Invalid` when a prompt and `room` tokens more do not fit into the model's context."""
         ...
 
-    def likelihoods(self, task: str, sheets: Sequence[Sheet], chat: bool, kept: Kept) -> list[list[float] | CallError]:
-        """Log-likelihoods of every question's option letters."""
+    def likelihoods(
+        self, task: str, sheets: Sequence[Sheet], chat: bool, kept: Kept | None
+    ) -> list[list[float] | CallError]:
+        """Log-likelihoods of every question's option letters; those of a local model are kept."""
         ...
 
     def generations(
-        self, task: str, sheets: Sequence[Sheet], chat: bool, max_tokens: int, kept: Kept
+        self, task: str, sheets: Sequence[Sheet], chat: bool, max_tokens: int, kept: Kept | None
     ) -> list[str | CallError]:
         """The words that answer every question."""
         ...
@@ -106,12 +109,14 @@ class _Local:
                 f"(longest {max(lengths)}, and {room} for the answer) at {shots} shots; {fewer}"
             )
 
-    def likelihoods(self, task: str, sheets: Sequence[Sheet], chat: bool, kept: Kept) -> list[list[float] | CallError]:
+    def likelihoods(
+        self, task: str, sheets: Sequence[Sheet], chat: bool, kept: Kept | None
+    ) -> list[list[float] | CallError]:
         self.lm.kept = kept
         return list(harness.likelihoods(self.lm, task, sheets, chat))
 
     def generations(
-        self, task: str, sheets: Sequence[Sheet], chat: bool, max_tokens: int, kept: Kept
+        self, task: str, sheets: Sequence[Sheet], chat: bool, max_tokens: int, kept: Kept | None
     ) -> list[str | CallError]:
         self.lm.kept = kept
         return list(harness.generations(self.lm, task, sheets, chat, max_tokens))

@@ -8,7 +8,8 @@ from typing import Any
 from aquilamed.annotate.contract import CallError
 from aquilamed.config import Invalid
 from aquilamed.evaluate.backends import Backend, open_backend
-from aquilamed.evaluate.endpoint import Endpoint, EndpointConfig
+from aquilamed.evaluate.endpoint import Endpoint
+from aquilamed.evaluate.endpoint_calls import EndpointConfig
 from aquilamed.evaluate.kept import Kept
 from aquilamed.hub import CHECKSUMS
 from aquilamed.models import TURN_START, ModelConfig, find_model

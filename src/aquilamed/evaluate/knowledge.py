@@ -7,6 +7,7 @@ and are right only when exactly the right set is named.
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -62,7 +63,7 @@ def run(ctx: Context, config: KnowledgeConfig) -> Result:
     chosen = [b for b in ctx.recipe.evaluate.benchmarks if b.kind == "choice"]
     benchmarks = [(b, read_questions(ctx, b, config.limit)) for b in chosen]
     for benchmark, questions in benchmarks:
-        questions.check(benchmark.task, _shots(benchmark, config))
+        questions.check(benchmark.task, shots_of(benchmark, config))
     leaked = leaked_ids(ctx)
     results: list[dict[str, Any]] = []
     seconds: list[float] = []
@@ -106,7 +107,7 @@ def _score(
     backend: Backend, kept: Kept, benchmark: BenchmarkConfig, questions: Questions, config: KnowledgeConfig
 ) -> dict[str, Any]:
     """One model on one benchmark."""
-    shots = _shots(benchmark, config)
+    shots = shots_of(benchmark, config)
     asked = sheets(questions, shots)
     likely = [s for s in asked if _by_likelihood(s, config)]
     backend.check(benchmark.task, likely, shots, config.chat, 1)
@@ -114,9 +115,7 @@ def _score(
     rows = _answers(backend, kept, benchmark.task, asked, config)
     if config.turns:
         unturned: set[str] = set()  # a call failed in some order
-        most = max((len(q.options) for q in questions.test), default=0)
-        for turn in range(1, most):
-            again = [s for s in sheets(questions, shots, turn) if turn < len(s.question.options)]
+        for turn, again in list(orders(questions, shots, config))[1:]:
             found = {r["id"]: r for r in _answers(backend, kept, benchmark.task, again, config)}
             for row in rows:
                 if other := found.get(row["id"]):
@@ -148,7 +147,15 @@ def _score(
     return {"result": result, "rows": rows}
 
 
-def _shots(benchmark: BenchmarkConfig, config: KnowledgeConfig) -> int:
+def orders(questions: Questions, shots: int, config: KnowledgeConfig) -> Iterator[tuple[int, list[Sheet]]]:
+    """(places that the options are turned by, the questions so) for all that a model is asked; the first is as they stand."""
+    yield 0, sheets(questions, shots)
+    most = max((len(q.options) for q in questions.test), default=0)
+    for turn in range(1, most if config.turns else 0):
+        yield turn, [s for s in sheets(questions, shots, turn) if turn < len(s.question.options)]
+
+
+def shots_of(benchmark: BenchmarkConfig, config: KnowledgeConfig) -> int:
     return config.shots if benchmark.shots is None else benchmark.shots
 
 
@@ -161,21 +168,27 @@ def _room(config: KnowledgeConfig) -> int:
     return config.max_new_tokens if config.chat else harness.ANSWER_TOKENS
 
 
+def ask(
+    backend: Backend, kept: Kept | None, task: str, asked: list[Sheet], config: KnowledgeConfig
+) -> dict[str, list[float] | str | CallError]:
+    """Question id → the log-likelihoods of its letters, or the words of its answer."""
+    scored = [s for s in asked if _by_likelihood(s, config)]
+    worded = [s for s in asked if not _by_likelihood(s, config)]
+    most = config.max_new_tokens if backend.chats("generate", config.chat) else harness.ANSWER_TOKENS
+    said = [
+        *backend.likelihoods(task, scored, config.chat, kept),
+        *backend.generations(task, worded, config.chat, most, kept),
+    ]
+    return {s.question.id: one for s, one in zip([*scored, *worded], said, strict=True)}
+
+
 def _answers(backend: Backend, kept: Kept, task: str, asked: list[Sheet], config: KnowledgeConfig) -> list[Row]:
     """A row per question: what the model answers, None where its words name no option; `error` where nothing came."""
-    scored = [s for s in asked if _by_likelihood(s, config)]
-    values = dict(
-        zip((s.question.id for s in scored), backend.likelihoods(task, scored, config.chat, kept), strict=True)
-    )
-    worded = [s for s in asked if s.question.id not in values]
-    most = config.max_new_tokens if backend.chats("generate", config.chat) else harness.ANSWER_TOKENS
-    texts = dict(
-        zip((s.question.id for s in worded), backend.generations(task, worded, config.chat, most, kept), strict=True)
-    )
+    answers = ask(backend, kept, task, asked, config)
     rows = []
     for sheet in asked:
         q = sheet.question
-        said = values[q.id] if q.id in values else texts[q.id]
+        said = answers[q.id]
         prediction: str | None = None
         if isinstance(said, list):
             prediction = sheet.letters[max(range(len(said)), key=said.__getitem__)]

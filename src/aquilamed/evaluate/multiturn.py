@@ -5,7 +5,7 @@ with intervals over dialogues. A round whose judgement failed is unscored and co
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -24,6 +24,8 @@ from aquilamed.stage import Context, Result
 Row = dict[str, Any]
 Turn = tuple[int, int, list[Message], str | CallError]
 """(dialogue, round from 1, history, answer)."""
+Answer = Callable[[Sequence[list[Message]], str], list[str | CallError]]
+"""What answers conversations (`Answers.get`)."""
 
 
 class MultiturnConfig(Config):
@@ -55,7 +57,7 @@ def run(ctx: Context, config: MultiturnConfig) -> Result:
         for name, c in contestants(ctx, config.models).items()
     }
     for name, writer in writers.items():
-        answered = _converse(writer, [d for _, d in items], config)
+        answered = converse(writer.get, [d for _, d in items], config)
         places = [
             {"model": name, "benchmark": items[i][0], "id": items[i][1].id, "round": number, "answer": _text(answer)}
             for i, number, _, answer in answered
@@ -134,8 +136,8 @@ def _told(model: str, rows: list[Row], by_judge: dict[str, list[Row]]) -> Row:
     return told | {"judges": each}
 
 
-def _converse(writer: Answers, dialogues: list[Dialogue], config: MultiturnConfig) -> list[Turn]:
-    """Every round, all dialogues of a round generated together.
+def converse(answer: Answer, dialogues: list[Dialogue], config: MultiturnConfig) -> list[Turn]:
+    """Every round, all dialogues of a round answered together.
 
     Where a round has no answer, the rounds after it have none either when they would stand on it.
     """
@@ -148,11 +150,10 @@ def _converse(writer: Answers, dialogues: list[Dialogue], config: MultiturnConfi
         for i in active:
             histories[i] = [*histories[i], dialogues[i].messages[2 * number - 2]]
         asked = [i for i in active if i not in broken]
-        answers = dict(zip(asked, writer.get([histories[i] for i in asked], f"round {number}"), strict=True))
+        answers = dict(zip(asked, answer([histories[i] for i in asked], f"round {number}"), strict=True))
         for i in active:
-            answer = answers[i] if i in answers else broken[i]
-            result.append((i, number, histories[i], answer))
-            said: str | CallError = answer
+            said = answers[i] if i in answers else broken[i]
+            result.append((i, number, histories[i], said))
             if config.history == "gold":
                 said = dialogues[i].messages[2 * number - 1]["content"]
             if isinstance(said, CallError):

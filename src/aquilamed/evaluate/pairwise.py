@@ -15,7 +15,7 @@ from pydantic import Field
 from aquilamed.annotate import Annotator
 from aquilamed.config import Config
 from aquilamed.evaluate.contestants import Answers, Contestant, asked_endpoints, contestants
-from aquilamed.evaluate.endpoint import EndpointConfig
+from aquilamed.evaluate.endpoint_calls import EndpointConfig
 from aquilamed.evaluate.judging import open_judges
 from aquilamed.evaluate.panel import UNSCORED, judges_agree, majority, self_preference
 from aquilamed.evaluate.tasks import read_dialogues

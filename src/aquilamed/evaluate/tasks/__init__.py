@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -155,12 +155,25 @@ def by_hash(item_id: str, seed: int) -> str:
     return hashlib.blake2b(f"{seed}\0{item_id}".encode(), digest_size=8).hexdigest()
 
 
-def _read(ctx: Context, benchmark: BenchmarkConfig) -> list[Question] | list[Dialogue]:
+class Reader(Protocol):
+    """Where benchmarks are read from: a stage's `Context`, or what is `Known` before a run."""
+
+    @property
+    def seed(self) -> int:
+        """Of every choice of items."""
+        ...
+
+    def files(self, pattern: str) -> list[tuple[str, Path]]:
+        """See `Context.files`."""
+        ...
+
+
+def _read(ctx: Reader, benchmark: BenchmarkConfig) -> list[Question] | list[Dialogue]:
     found = {path: name for pattern in benchmark.paths for name, path in ctx.files(pattern)}
     return TASKS[benchmark.task].read([(name, path) for path, name in found.items()])
 
 
-def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None = None) -> Questions:
+def read_questions(ctx: Reader, benchmark: BenchmarkConfig, limit: int | None = None) -> Questions:
     """A multiple-choice benchmark: at most `limit` (or the benchmark's own limit) scored questions, and its examples.
 
     Raises `Invalid` naming file, line and field of a bad row.
@@ -184,7 +197,7 @@ def read_questions(ctx: Context, benchmark: BenchmarkConfig, limit: int | None =
     return Questions(sorted(test[:most], key=lambda q: q.id), shots)
 
 
-def read_dialogues(ctx: Context, benchmark: BenchmarkConfig, limit: int | None = None) -> list[Dialogue]:
+def read_dialogues(ctx: Reader, benchmark: BenchmarkConfig, limit: int | None = None) -> list[Dialogue]:
     """A dialogue benchmark's items with their reference answers, chosen by seeded hash when limited."""
     items = [d for d in _read(ctx, benchmark) if isinstance(d, Dialogue)]
     if not items:
