@@ -4,5 +4,5 @@ from typing import Any
 
 
 def printable(text: Any) -> str:
-    """Text without control, direction or other invisible characters: each becomes �."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text))
+    """Text without control, direction or other invisible characters, line feeds and tabs aside: each becomes �."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(text))

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from endpoint import serving
 
+import reciting_model
 from aquilamed.config import Invalid, StageFailed
-from aquilamed.models import load_tokenizer, prepare_tokenizer, prompt_ids, save_model
+from aquilamed.models import ModelConfig, load_tokenizer, prepare_tokenizer, prompt_ids, save_model
+from aquilamed.serve.answerer import Answerer
 from aquilamed.serve.chat import NOTICE, Talk, chat, converse, harmless
 from aquilamed.serve.engine import Engine
+from aquilamed.serve.remote import Remote
 from aquilamed.serve.sampling import Sampling
 from aquilamed.serve.target import find, short_name
 from aquilamed.workspace import Workspace
@@ -49,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def said(engine: Engine, text: str, **settings: Any) -> str:
+def said(engine: Answerer, text: str, **settings: Any) -> str:
     out = io.StringIO()
     sampling = Sampling(**{"max_tokens": 8, "seed": 0, **settings})
     converse(Talk(engine, None, sampling), io.StringIO(text), out)
@@ -124,12 +128,17 @@ def test_a_question_longer_than_the_context_is_refused_and_the_talk_goes_on(engi
     assert text.endswith(said(engine, "hello\n").removeprefix(NOTICE + "\n"))
 
 
-def test_control_characters_of_an_answer_never_reach_the_terminal(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_control_characters_of_an_answer_never_reach_the_terminal(tmp_path: Path) -> None:
     assert harmless("a\x1b[31mred\x07\r\n\tb\u202e\u0000发热") == "a[31mred\n\tb发热"
-    monkeypatch.setattr(Talk, "stream", lambda self: (c for c in "a\x1b]0;title\x07b"))
-    assert "a]0;titleb" in said(engine, "hello\n")
+    answer = ["a\x1b]0;ti", "tle\x07b", " \u202ec\x00", "\r\n\tb"]
+    with (
+        Engine(ModelConfig(path=str(reciting_model.build(tmp_path, answer)))) as engine,
+        serving(engine, key="key") as (address, _),
+        Remote(engine.tokenizer, engine.context, address, "key", name="tiny") as endpoint,
+    ):
+        for model in (engine, endpoint):
+            assert "".join(model.stream([{"role": "user", "content": "hello"}])) == "".join(answer)
+            assert "a]0;titleb c\n\tb" in said(model, "hello\n")
 
 
 def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_chat(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypedDict, cast
 
 from aquilamed.config import StageFailed
+from aquilamed.printable import printable
 from aquilamed.records import Message
 from aquilamed.serve.answerer import Answerer, Piece
 from aquilamed.serve.sampling import Sampling
@@ -79,7 +80,7 @@ def as_jsonl(turns: Sequence[Turn], system: str) -> str:
 
 
 def as_markdown(turns: Sequence[Turn], system: str, names: dict[str, str], note: str) -> str:
-    """The conversation for people: every text is an indented block, so that nothing in it is Markdown.
+    """The conversation for people: every text is an indented block, so that nothing in it is Markdown, and shown as on the page.
 
     Args:
         names: role → what it is called.
@@ -88,7 +89,7 @@ def as_markdown(turns: Sequence[Turn], system: str, names: dict[str, str], note:
     parts = [f"> {note}"]
     for turn in [*([Turn(role="system", content=system.strip())] if system.strip() else []), *turns]:
         model = f" ({turn['model']})" if turn.get("model") else ""
-        body = "\n".join(f"    {line}" for line in turn["content"].splitlines())
+        body = "\n".join(f"    {line}" for line in printable(turn["content"]).splitlines())
         parts.append(f"**{names[turn['role']]}**{model}\n\n{body}")
     return "\n\n".join(parts) + "\n"
 
