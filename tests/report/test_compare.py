@@ -173,6 +173,30 @@ def test_win_rates_scores_and_rulings(tmp_path: Path) -> None:
     assert "\u202e" not in html
 
 
+def test_perplexities_are_tested_on_the_documents_that_both_held_out(tmp_path: Path) -> None:
+    stages = {"pretrain": {"stage1": {}, "stage2": None}}
+    one, two = make(tmp_path / "a", **stages), make(tmp_path / "b", **stages)
+    for space, worse in ((one, 0.0), (two, 0.25)):
+        rows = [
+            {"lang": "zh", "id": f"{worse if n > 30 else 'd'}{n}", "tokens": 10 + n, "before": 40.0 + n}
+            | {"after": 30.0 + n + worse * (10 + n) + (n % 3) * worse}
+            for n in range(36)
+        ]
+        put(space, "pretrain/stage1", "heldout", rows)
+        metrics(space, "pretrain/stage1", perplexity={"before": {"zh": 20.0}, "after": {"zh": 12.0 + worse}})
+    found = compare(one, two)
+    told = line(found, "mix 1, zh, after training: nats per token of the documents in common")
+    assert told.test is not None
+    assert (told.test.n, told.test.of, told.test.noise) == (31, (36, 36), False)
+    tokens = sum(10 + n for n in range(31))
+    assert told.two - told.one == pytest.approx(0.25 + 0.25 * sum(n % 3 for n in range(31)) / tokens)
+    assert told.test.interval is not None
+    assert told.test.interval[0] < told.test.difference < told.test.interval[1]
+    assert not [x for g in found.groups for x in g.lines if "before training: nats" in x.what], "the same model"
+    shown = next(p for p in parts(found) if p.title == "Perplexity of held-out text").tables[0].rows
+    assert ["31 (of 36 and 36)", "a difference"] in [row[-2:] for row in shown]
+
+
 def test_a_stage_that_one_side_lacks_is_not_measured_there(tmp_path: Path) -> None:
     one, two = (
         make(tmp_path / "a", evaluate=ALL),

@@ -1,8 +1,11 @@
 """Continued pre-training: attention stays inside documents, perplexity falls, and a killed run ends the same."""
 
 import itertools
+import math
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 import tiny_model as tiny
@@ -10,7 +13,7 @@ from aquilamed.config import Invalid, StageFailed
 from aquilamed.corpus import pack
 from aquilamed.corpus.pack import PackConfig, PackedRows
 from aquilamed.models import ModelConfig, load_model
-from aquilamed.train import batches, pretrain, watch
+from aquilamed.train import batches, heldout, pretrain, watch
 from aquilamed.train.pretrain import Stage1Config, Stage2Config
 from aquilamed.workspace import Artifact
 
@@ -63,6 +66,16 @@ def test_training_lowers_heldout_perplexity(base: Path, packed: Artifact, tmp_pa
     assert set(metrics["perplexity"]["before"]) == {"zh", "en"}
     for lang, before in metrics["perplexity"]["before"].items():
         assert metrics["perplexity"]["after"][lang] < before
+    told = metrics["perplexity"]
+    losses = pl.read_parquet(ctx.out / "heldout" / "part-00000.parquet")
+    assert dict(losses["lang"].value_counts().iter_rows()) == told["documents"] == {"zh": 4, "en": 4}
+    for step in told["comparisons"]:
+        lang, (low, high) = step["lang"], step["interval"]
+        assert step["against"] == "base"
+        assert step["difference"] == pytest.approx(math.log(told["after"][lang] / told["before"][lang]), abs=1e-3)
+        assert low <= step["difference"] <= high < 0
+        assert not step["noise"]
+        assert told["intervals"]["after"][lang][0] <= told["after"][lang] <= told["intervals"]["after"][lang][1]
     assert metrics["loss"][0][0] == 1
     assert metrics["loss"][-1][1] < metrics["loss"][0][1]
     assert metrics["steps"] == len(metrics["loss"]) == len((ctx.out / "loss.jsonl").read_text().splitlines()) - 1
@@ -70,6 +83,53 @@ def test_training_lowers_heldout_perplexity(base: Path, packed: Artifact, tmp_pa
     text = (ctx.out / "model" / "config.json").read_text()
     assert str(tmp_path) not in text
     assert str(base) not in text
+
+
+def test_every_heldout_document_has_its_own_loss(base: Path, tmp_path: Path) -> None:
+    import torch
+
+    # Rows of 16 tokens: documents lie in several pieces of several rows, and each is summed up again.
+    ctx = tiny.context(tmp_path, base, {"corpus/mix1": tiny.table(tmp_path, "corpus/mix1", tiny.mixed())})
+    pack.run(ctx, PackConfig(length=16))
+    model = load_model(ModelConfig(path=str(base)))
+    found = {name: (tokens, nats) for _, name, tokens, nats in heldout.measure(ctx, model, ctx.out, 0)}
+    names, sizes = tiny.mixed().filter(pl.col("split") == "heldout")["id"].to_list(), []
+    for folder in (ctx.out / "heldout").iterdir():
+        shard = folder / "00000"
+        ids, table = np.load(shard / "tokens.npy"), pl.read_parquet(shard / pack.DOCUMENTS)
+        for name, start, tokens in table.iter_rows():
+            text = torch.tensor(ids[start : start + tokens].astype(np.int64))
+            pieces = [p[None] for p in text.split(16)]
+            sizes.append(len(pieces))
+            with torch.no_grad():
+                nats = sum(float(model(p, labels=p).loss) * (p.shape[1] - 1) for p in pieces if p.shape[1] > 1)
+            assert found[name] == (tokens - len(pieces), pytest.approx(nats, rel=1e-5))
+    assert sorted(found) == sorted(names)
+    assert max(sizes) > 1
+
+
+def test_stage_2_is_compared_with_the_base_model_where_both_saw_the_documents(
+    base: Path, packed: Artifact, tmp_path: Path
+) -> None:
+    ctx = tiny.context(tmp_path, base, {"corpus/pack1": packed})
+    first = pretrain.run(ctx, CONFIG).metrics
+    one = Artifact("pretrain/stage1", ctx.out, {"fingerprint": "f", "metrics": first})
+    # The same documents and one more, as mix 2 has others.
+    more = pl.concat([tiny.mixed(), tiny.mixed(1).with_columns(id=pl.lit("new"))])
+    again = tiny.context(tmp_path, base, {"corpus/mix2": tiny.table(tmp_path, "corpus/mix2", more)}, "pack2")
+    two = Artifact("corpus/pack2", again.out, {"metrics": pack.run(again, PackConfig(length=128)).metrics})
+    then = tiny.context(tmp_path, base, {"corpus/pack2": two, "pretrain/stage1": one}, "stage2")
+    told = pretrain.run(then, Stage2Config(**CONFIG.model_dump())).metrics["perplexity"]
+    steps = {(s["lang"], s["against"]): s for s in told["comparisons"]}
+    assert {k: s["documents"] for k, s in steps.items()} == {
+        ("zh", "stage 1"): 4,
+        ("en", "stage 1"): 5,
+        ("zh", "base"): 4,
+        ("en", "base"): 4,
+    }
+    zh = steps["zh", "base"]
+    assert zh["first"] == pytest.approx(math.log(first["perplexity"]["before"]["zh"]), abs=1e-4)
+    assert zh["second"] == pytest.approx(math.log(told["after"]["zh"]), abs=1e-4)
 
 
 def test_a_killed_training_ends_bit_equal(

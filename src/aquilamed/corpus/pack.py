@@ -8,13 +8,14 @@ with it. A shard is three memory-mapped arrays,
     pieces.npy   int64 (pieces, 2): where a piece starts in tokens, and its length; in row order
     rows.npy     int64 (rows + 1): where a row starts in pieces
 
-so that any row is read in constant time. Positions restart with every piece: attention must not cross documents.
+(a held-out one has documents.parquet too: the id, start and tokens of every document) so that any row is read in constant time. Positions restart with every piece: attention must not cross documents.
 """
 
 import bisect
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,10 +27,11 @@ from pydantic import Field
 from aquilamed.config import Config, StageFailed
 from aquilamed.corpus.proportions import hash_share
 from aquilamed.corpus.tokenise import Ids, choose_encoder, exact_encoder, tokenise_part
-from aquilamed.records import iter_parts
+from aquilamed.records import iter_parts, write_part
 from aquilamed.stage import Context, Result
 
 SHARD_TOKENS = 2**26
+DOCUMENTS = "documents.parquet"
 SAMPLE = 200
 
 
@@ -66,8 +68,11 @@ class Shards:
     size: int = 0
     number: int = 0
     tokens: BinaryIO | None = None
+    named: bool = False
+    """Whether documents.parquet says which documents they are."""
+    names: list[str] = field(default_factory=list)
 
-    def add(self, ids: Ids, lengths: Sequence[int]) -> None:
+    def add(self, ids: Ids, lengths: Sequence[int], names: Sequence[str]) -> None:
         """Take documents that lie one after the other in `ids`, end tokens included."""
         if not lengths:
             return
@@ -78,6 +83,7 @@ class Shards:
             self._write_header(0)
         self.tokens.write(np.ascontiguousarray(ids, np.int32).data)
         self.waiting += lengths
+        self.names += names if self.named else ()
         self.size += len(ids)
         self.counted.documents += len(lengths)
         self.counted.tokens += len(ids)
@@ -103,8 +109,12 @@ class Shards:
         folder = self.folder / f"{self.number:05d}"
         np.save(folder / "pieces.npy", np.array([pieces[i] for row in rows for i in row], np.int64))
         np.save(folder / "rows.npy", np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64))
+        if self.named:
+            starts = np.cumsum([0, *self.waiting[:-1]], dtype=np.int64)
+            table = pl.DataFrame({"id": self.names, "start": starts, "tokens": self.waiting})
+            write_part(folder / DOCUMENTS, table)
         self.counted.rows += len(rows)
-        self.waiting, self.size, self.number, self.tokens = [], 0, self.number + 1, None
+        self.waiting, self.names, self.size, self.number, self.tokens = [], [], 0, self.number + 1, None
 
 
 def split_pieces(lengths: Sequence[int], most: int) -> list[tuple[int, int]]:
@@ -165,6 +175,18 @@ class PackedRows:
         }
 
 
+def documents(folder: Path) -> list[list[str]]:
+    """The id of every piece's document, row by row of a held-out pack."""
+    found = []
+    for shard in sorted(p.parent for p in folder.glob(f"[0-9]*/{DOCUMENTS}")):
+        table = pl.read_parquet(shard / DOCUMENTS)
+        pieces, rows = np.load(shard / "pieces.npy"), np.load(shard / "rows.npy")
+        at = np.searchsorted(table["start"].to_numpy(), pieces[:, 0], side="right") - 1
+        names = table["id"].gather(at).to_list()
+        found += [names[a:b] for a, b in pairwise(rows.tolist())]
+    return found
+
+
 def run(ctx: Context, config: PackConfig) -> Result:
     """Tokenise (part by part, in the workers) and pack a mix: `train/` and, by language, `heldout/<lang>/`."""
     (source,) = ctx.inputs.values()
@@ -181,11 +203,12 @@ def run(ctx: Context, config: PackConfig) -> Result:
             targets = part.select(target())["target"]
             draws = _draws(part, ctx.seed) if limits else np.zeros(part.height)
             for key in targets.unique().sort().to_list():
-                writer = writers.setdefault(key, Shards(ctx.out / key, config.length))
+                writer = writers.setdefault(key, Shards(ctx.out / key, config.length, named=key != "train"))
                 mine = (targets == key).to_numpy()
                 taken = draws <= limits.get(key, 1.0)
                 writer.counted.left_out_documents += int((mine & ~taken).sum())
-                writer.add(ids[np.repeat(mine & taken, lengths)], lengths[mine & taken].tolist())
+                names = part["id"].filter(pl.Series(mine & taken)).to_list() if writer.named else ()
+                writer.add(ids[np.repeat(mine & taken, lengths)], lengths[mine & taken].tolist(), names)
             bar.advance(part.height)
     for writer in writers.values():
         writer.flush()

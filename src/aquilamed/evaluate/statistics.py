@@ -48,8 +48,19 @@ def interval(
     if bounds is not None and len(set(values)) == 1:
         alike = float(0.025 ** (1 / len(sums)))
         return [alike * values[0] + (1 - alike) * bound for bound in bounds]
-    weights = np.array([counts[mark] for mark in sums], np.float64)
-    return _percentiles(_resampled_means(np.array(list(sums.values()), np.float64), weights, seed))
+    return ratio_interval(list(sums.values()), [counts[mark] for mark in sums], seed)
+
+
+def ratio_interval(sums: Sequence[float], counts: Sequence[float], seed: int = 0) -> list[float] | None:
+    """The same of a mean over all that clusters hold, such as nats per token over documents, from each cluster's sum and count."""
+    if len(sums) < 2:
+        return None
+    return _percentiles(_resampled_means(np.asarray(sums, np.float64), np.asarray(counts, np.float64), seed))
+
+
+def by_chance(interval: Sequence[float] | None) -> bool:
+    """Whether a difference with this interval is called noise: it holds 0, or there is none."""
+    return interval is None or interval[0] <= 0 <= interval[1]
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:

@@ -1,7 +1,7 @@
 """Paired tests between two workspaces: the same questions, dialogues and cases, answered by both sides' models.
 
-Knowledge and the safety probe are right or wrong: McNemar's exact test. Win rates and scores are means: the bootstrap interval of
-the mean difference, drawn over questions or dialogues. What differs by more than noise may still be due to another judge.
+Knowledge and the safety probe are right or wrong: McNemar's exact test. Win rates, scores and losses are means: the bootstrap
+interval of the mean difference, drawn over questions, dialogues or documents. What differs by more than noise may still be due to another judge.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ import polars as pl
 
 from aquilamed.annotate import ASPECTS
 from aquilamed.config import StageFailed
-from aquilamed.evaluate.statistics import interval, paired
+from aquilamed.evaluate.statistics import by_chance, interval, paired, ratio_interval
 from aquilamed.evaluate.verdicts import POINTS
 from aquilamed.records import parts
 from aquilamed.workspace import Artifact
@@ -30,8 +30,8 @@ class Test:
     """Second minus first on what both answered.
 
     Args:
-        n: questions, dialogues or cases in common; `of`: how many each side had.
-        difference: of shares or of mean scores, with its 95 % bootstrap `interval`.
+        n: questions, dialogues, cases or documents in common; `of`: how many each side had.
+        difference: of shares, mean scores or nats per token, with its 95 % bootstrap `interval`.
         p: McNemar's, None where the interval decides.
         noise: whether the difference may be chance: p above 0.05, or the interval holds 0.
     """
@@ -88,6 +88,23 @@ def multiturn(pair: Pair) -> dict[Key, Test]:
     return found
 
 
+def perplexity(pair: Pair) -> dict[Key, tuple[float, float, Test]]:
+    """(language, before or after training) → nats per token on either side, and the test, over documents that both held out.
+
+    Where all losses are the same there is none.
+    """
+    found: dict[Key, tuple[float, float, Test]] = {}
+    for (lang,), rows, of in _joined(pair, "heldout", ["lang"], ["id", "tokens"], ["before", "after"]):
+        tokens = rows["tokens"].to_list()
+        for when in ("before", "after"):
+            change = (rows[f"{when}_2"] - rows[when]).to_list()
+            if any(change):
+                span = ratio_interval(change, tokens)
+                one, two = (float(rows[c].sum()) / sum(tokens) for c in (when, f"{when}_2"))
+                found[lang, when] = one, two, Test(len(rows), of, two - one, span, None, by_chance(span), BOOTSTRAP)
+    return found
+
+
 def _joined(
     pair: Pair, folder: str, keys: list[str], same: list[str], values: list[str]
 ) -> Iterator[tuple[Key, pl.DataFrame, tuple[int, int]]]:
@@ -128,5 +145,4 @@ def _means(
     change: Sequence[float], clusters: list[Any] | None, bounds: tuple[float, float], of: tuple[int, int]
 ) -> Test:
     span = interval(change, clusters=clusters, bounds=bounds)
-    noise = span is None or span[0] <= 0 <= span[1]
-    return Test(len(change), of, sum(change) / len(change), span, None, noise, BOOTSTRAP)
+    return Test(len(change), of, sum(change) / len(change), span, None, by_chance(span), BOOTSTRAP)

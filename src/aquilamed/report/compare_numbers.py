@@ -46,10 +46,10 @@ class Group:
 def groups(one: Run, two: Run) -> Iterator[Group]:
     """All numbers of two runs."""
     both = summarise(one), summarise(two)
-    pairs = {s: _pair(one, two, s) for s in ("knowledge", "pairwise", "multiturn", "safety")}
+    pairs = {s: _pair(one, two, f"evaluate/{s}") for s in ("knowledge", "pairwise", "multiturn", "safety")}
     judged = {s: _judges(one, two, s) for s in pairs}
     yield Group("Records", tuple(_records(both)))
-    yield Group("Perplexity of held-out text", tuple(_perplexity(both)), tuple(_held_out(one, two)))
+    yield Group("Perplexity of held-out text", tuple(_perplexity(both, one, two)), tuple(_held_out(one, two)))
     yield Group("Trainings", tuple(_trainings(both)))
     yield Group("Knowledge", tuple(_knowledge(both, pairs["knowledge"])), tuple(_asked(both)))
     yield Group("Answers judged in pairs", tuple(_pairwise(both, pairs["pairwise"])), judged["pairwise"])
@@ -60,8 +60,7 @@ def groups(one: Run, two: Run) -> Iterator[Group]:
 
 
 def _pair(one: Run, two: Run, stage: str) -> Pair:
-    name = f"evaluate/{stage}"
-    return one.artifacts().get(name), two.artifacts().get(name)
+    return one.artifacts().get(stage), two.artifacts().get(stage)
 
 
 def _union(sides: Sides) -> list[Any]:
@@ -92,12 +91,16 @@ def _records(both: Sides) -> Iterator[Line]:
             yield Line(f"{name}: dropped, {reason}", one, two, "count")
 
 
-def _perplexity(both: Sides) -> Iterator[Line]:
+def _perplexity(both: Sides, one: Run, two: Run) -> Iterator[Line]:
     for pack in ("pack1", "pack2"):
+        tests = answers.perplexity(_pair(one, two, f"pretrain/stage{pack[-1]}"))
         for when in ("before", "after"):
             sides = _inside(both, "perplexity", "sets", pack, when)
             for lang in _union(sides):
-                yield _line(f"mix {pack[-1]}, {lang}, {when} training", sides, lang)
+                name = f"mix {pack[-1]}, {lang}, {when} training"
+                yield _line(name, sides, lang)
+                if test := tests.get((lang, when)):
+                    yield Line(f"{name}: nats per token of the documents in common", *test[:2], test=test[2])
 
 
 def _held_out(one: Run, two: Run) -> Iterator[str]:
@@ -107,7 +110,7 @@ def _held_out(one: Run, two: Run) -> Iterator[str]:
         if len(rows) == 2 and rows[0] != rows[1]:
             yield (
                 f"The documents held out of mix {pack[-1]}, or their tokens, are not the same: its perplexities do not "
-                "compare."
+                "compare; nats per token of the documents in common do."
             )
 
 

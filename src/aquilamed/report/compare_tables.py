@@ -37,7 +37,7 @@ def verdict(c: Comparison) -> str:
     """How many differences are more than noise, and how many would be by chance alone."""
     tests = c.tests()
     if not tests:
-        return "No question, dialogue or case was answered by the same models on both sides: no difference is tested."
+        return "No question, dialogue, case or held-out document was answered by the same models on both sides: no difference is tested."
     more = sum(not t.noise for t in tests)
     return (
         f"{more} of {len(tests)} tested differences are more than noise (5 % level); "
@@ -90,7 +90,7 @@ def _test(line: Line) -> list[str]:
     test = line.test
     if test is None:
         return ["", "", "", ""]
-    unit, sign = (100, ".1f") if line.form == "percent" else (1, ".2f")
+    unit, sign = (100, ".1f") if line.form == "percent" else (1, ".3g")
     span = ABSENT if test.interval is None else " to ".join(f"{unit * v:+{sign}}" for v in test.interval)
     p = number(test.p, 2) if test.method == MCNEMAR else ""
     common = f"{test.n:,}" if test.of == (test.n, test.n) else f"{test.n:,} (of {test.of[0]:,} and {test.of[1]:,})"

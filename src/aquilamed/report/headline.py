@@ -32,6 +32,12 @@ def text(s: dict[str, Any]) -> list[str]:
             f"{more} of {len(steps)} steps from one model to the next on a benchmark are more than noise (McNemar's exact "
             "test, 5 %)."
         )
+    trained = [c for told in s["perplexity"]["sets"].values() for c in (told or {}).get("comparisons", [])]
+    if trained:
+        more = sum(not c["noise"] for c in trained)
+        found.append(
+            f"{more} of {len(trained)} differences in held-out perplexity are (paired bootstrap over documents, 95 %)."
+        )
     if {r["task"] for r in s["knowledge"]} & {task for told in KNOWLEDGE.values() for task in told}:
         found.append(f"The paper's columns are {', '.join(NAMES.values())}: other models and data, to orient by.")
     elif s["knowledge"]:

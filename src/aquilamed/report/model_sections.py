@@ -9,8 +9,9 @@ from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, per
 from aquilamed.report.gather import Run
 
 PERPLEXITY = (
-    "Per token, on documents kept out of training. Stage 1 is measured on the documents held out of mix 1, stage 2 on "
-    "those of mix 2: only numbers of one row compare."
+    "Per token, on documents kept out of training, with 95 % bootstrap intervals over documents. Stage 1 is measured on the "
+    "documents held out of mix 1, stage 2 on those of mix 2: only numbers of one row compare. The difference is tested on "
+    "the same documents (paired bootstrap); where its interval holds 0 it is noise."
 )
 
 
@@ -39,8 +40,28 @@ def perplexity(s: dict[str, Any]) -> list[Table]:
         for lang in sorted({*(told.get("before") or {}), *(told.get("after") or {})}):
             pair = [get(told, k, lang) for k in ("before", "after")]
             change = ABSENT if None in pair else f"{100 * (pair[1] / pair[0] - 1):+.1f} %"
-            rows.append([lang, mix, f"{before} → {after}", number(pair[0], 5), number(pair[1], 5), change])
-    return [Table(["Language", "Held out of", "Models", "Before", "After", "Change"], rows or [[ABSENT, *[""] * 5]], 3)]
+            cells = (
+                between(get(told, k, lang), get(told, "intervals", k, lang), "{:.5g}") for k in ("before", "after")
+            )
+            rows.append([lang, mix, f"{before} → {after}", *cells, change])
+    names = ["Language", "Held out of", "Models", "Before", "After", "Change"]
+    return [Table(names, rows or [[ABSENT, *[""] * 5]], 3), *_perplexity_steps(s)]
+
+
+def _perplexity_steps(s: dict[str, Any]) -> list[Table]:
+    """What each training changed on the documents that both models saw."""
+    rows = [
+        [
+            *(c["lang"], mix, f"{c['against']} → {after}"),
+            *(number(c["first"]), number(c["second"]), between(c["difference"], c["interval"], "{:+.4f}")),
+            *(count(c["documents"]), count(c["tokens"]), "noise" if c["noise"] else "a difference"),
+        ]
+        for pack, (mix, _, after) in spans(s["perplexity"]).items()
+        for c in (s["perplexity"]["sets"][pack] or {}).get("comparisons", [])
+    ]
+    names = ["Language", "Held out of", "Models", "Before", "After", "Difference", "Documents", "Tokens", "This is"]
+    caption = "The same documents under both models, nats per token"
+    return [Table(names, rows, 3, caption)] if rows else []
 
 
 def sft(s: dict[str, Any]) -> list[Table]:

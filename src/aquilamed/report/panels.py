@@ -65,12 +65,16 @@ def perplexity(axis: Any, summary: dict[str, Any]) -> bool:
             if None in pair:
                 continue
             label = f"{lang}, held out of mix {number + 1}"
-            axis.plot([left, right], pair, color=color, marker=marker, linestyle=("-", "--")[number], label=label)
+            ends = [((told.get("intervals") or {}).get(k) or {}).get(lang) for k in ("before", "after")]
+            reach = [abs(end - y) for y, span in zip(pair, ends, strict=True) for end in (span or (y, y))]
+            bars = {"yerr": [reach[::2], reach[1::2]], "capsize": 3, "elinewidth": 0.9} if any(reach) else {}
+            style = {"color": color, "marker": marker, "linestyle": ("-", "--")[number], "label": label}
+            axis.errorbar([left, right], pair, **style, **bars)
             others = [told.get(k) or {} for k in ("before", "after")]
             for x, y, place, all_of in zip((left, right), pair, ("left", "right"), others, strict=True):
                 shift = (5 if place == "left" else -5, 6 if y >= max(all_of.values()) else -13)
                 axis.annotate(f"{y:.4g}", (x, y), shift, textcoords="offset points", ha=place, fontsize=8)
-            values += pair
+            values += pair + [end for span in ends for end in span or ()]
     if not values:
         return False
     axis.set_yscale("log")
@@ -78,7 +82,7 @@ def perplexity(axis: Any, summary: dict[str, Any]) -> bool:
     _plain_log(axis)
     axis.set_xticks([0, 1, 2], ["base", "stage 1", "stage 2"])
     axis.set_xlim(-0.35, 2.35)
-    axis.set(ylabel="perplexity per token (log scale)", title="Held-out perplexity (lower is better)")
+    axis.set(ylabel="perplexity per token (log scale; 95 % interval)", title="Held-out perplexity (lower is better)")
     axis.grid(axis="y", alpha=0.25)
     axis.legend(fontsize=8, frameon=False, handlelength=3.5, ncols=2, **_BELOW)
     return True

@@ -55,11 +55,29 @@ class Filter(_Part):
     """corpus/quality alone: how often a defective text scores below a clean one."""
 
 
+class PerplexityComparison(_Part):
+    """The model after a training against an earlier one on the same held-out documents: paired bootstrap; nats per token."""
+
+    lang: str
+    against: str
+    documents: int
+    tokens: int
+    first: float
+    second: float
+    difference: float
+    interval: Interval
+    noise: bool
+
+
 class PackPerplexity(_Part):
     """Perplexity of one pack's held-out documents, per token, by language."""
 
     before: ByLanguage
     after: ByLanguage
+    intervals: dict[Literal["before", "after"], dict[str, Interval]] | None = None
+    """95 %, bootstrap over documents."""
+    documents: dict[str, int] | None = None
+    comparisons: list[PerplexityComparison] = Field(default_factory=list)
 
 
 class PerplexitySets(_Part):

@@ -1,6 +1,6 @@
 """Packed rows as batches whose documents cannot see each other, and the loss on such rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +10,8 @@ from aquilamed.train.fast import takes_documents
 from aquilamed.train.shard import let_go
 
 Row = dict[str, Any]
+Loss = tuple[float, int]
+"""Of one document: nats in all, and how many labels they are of."""
 
 
 def collate(rows: Sequence[Row], pad: int) -> dict[str, Any]:
@@ -78,26 +80,44 @@ def mean_loss(
 
     Raises `StageFailed` when there is no label: a mean of nothing is not a number.
     """
+    mine = [loss for _, row in _own_losses(model, rows, pad, on_row) for loss in row]
+    total, labels = ranks.total(sum(nats for nats, _ in mine), sum(n for _, n in mine))
+    if not labels:
+        raise StageFailed("there is no token to measure the loss on")
+    return total / labels, int(labels)
+
+
+def document_losses(
+    model: Any, rows: ranks.Indexed, pad: int, on_row: Callable[[], None] = lambda: None
+) -> list[list[Loss]]:
+    """The loss of every document of packed rows, row by row; see `mean_loss`."""
+    found = [row for part in ranks.gathered(list(_own_losses(model, rows, pad, on_row))) for row in part]
+    return [losses for _, losses in sorted(found)]
+
+
+def _own_losses(
+    model: Any, rows: ranks.Indexed, pad: int, on_row: Callable[[], None]
+) -> Iterator[tuple[int, list[Loss]]]:
+    """(number of a row, its documents' losses) of this process' rows."""
     import torch
 
-    total, count = 0.0, 0
     model.eval()
     fused = getattr(model, "fused_head", False)
     with torch.no_grad():  # what a sharded model gathers in inference mode could not be trained with
-        for row, counts in ranks.share(rows):
+        for number, (row, counts) in enumerate(ranks.share(rows)):
             batch = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in batch_for(model, [row], pad).items()}
             labels = batch.pop("labels")
             wanted = labels[:, 1:] != -100
             if fused:
-                loss = -model(**batch, labels=labels, fused_lm_head=True).log_probs.double().sum()
+                losses = -model(**batch, labels=labels, fused_lm_head=True).log_probs[wanted]
             else:
                 logits, targets = model(**batch).logits[:, :-1], labels[:, 1:]
-                loss = torch.nn.functional.cross_entropy(logits[wanted].float(), targets[wanted], reduction="sum")
+                losses = torch.nn.functional.cross_entropy(logits[wanted].float(), targets[wanted], reduction="none")
             if counts:
-                total, count = total + float(loss), count + int(wanted.sum())
+                document = (batch["position_ids"] == 0).cumsum(1)[:, 1:][wanted] - 1
+                sums = torch.zeros(int((batch["position_ids"] == 0).sum()), dtype=torch.float64, device=losses.device)
+                nats = sums.index_add(0, document, losses.double()).tolist()
+                labelled = document.bincount(minlength=len(nats)).tolist()
+                yield ranks.index() + number * ranks.count(), list(zip(nats, labelled, strict=True))
                 on_row()
     let_go(model)
-    total, count = (s := ranks.total(total, count))[0], int(s[1])
-    if not count:
-        raise StageFailed("there is no token to measure the loss on")
-    return total / count, count

@@ -1,17 +1,19 @@
 """Continued pre-training (stages pretrain/stage1 and pretrain/stage2; paper, section 2).
 
-Trains on packed rows with attention kept inside each document, and measures the perplexity of held-out documents of
-each language before and after.
+Trains on packed rows with attention kept inside each document, and measures the loss of every held-out document before and
+after (`train/heldout.py`).
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from aquilamed.corpus.pack import PackedRows
+from aquilamed.records import read_parts, write_part
 from aquilamed.stage import Context, Result
-from aquilamed.train import ranks
-from aquilamed.train.batches import Row, collator, mean_loss
+from aquilamed.train import heldout, ranks
+from aquilamed.train.batches import Row, collator
 from aquilamed.train.checks import check_data
 from aquilamed.train.common import TrainConfig, adapted, arguments, finish, once, placed, start, train
 from aquilamed.train.fast import make_fast
@@ -58,16 +60,18 @@ def run(ctx: Context, config: PretrainConfig) -> Result:
     rows = NamedRows(pack / "train", name)
     counts = _check(ctx, config, ctx.inputs[name].manifest["metrics"], rows)
     model = placed(ctx, adapted(ctx, config, model))
-    before = once(ctx, "perplexity", lambda: perplexity(ctx, model, pack, pad))
+    before = once(ctx, "heldout", lambda: heldout.measure(ctx, model, pack, pad))
     trainer = _trainer(ctx, config, model, tokenizer, rows)
     measured = train(ctx, config, trainer, "pretrain")
     model = finish(ctx, trainer, tokenizer)
-    after = perplexity(ctx, model, pack, pad)
+    losses = heldout.table(before, heldout.measure(ctx, model, pack, pad))
+    if ranks.index() == 0:
+        write_part(ctx.out / heldout.FOLDER / "part-00000.parquet", losses)
     return Result(
         metrics={
             **measured,
             "data": counts,
-            "perplexity": {"before": before, "after": after},
+            "perplexity": heldout.figures(losses) | {"comparisons": _compared(ctx, losses)},
             "parameters": sum(p.numel() for p in model.parameters()),
             "method": config.method,
             "base": base,
@@ -98,6 +102,17 @@ class NamedRows(PackedRows):
         return {**super().__getitem__(index), "records": [f"{self.name} row {index}"]}
 
 
+def _compared(ctx: Context, losses: pl.DataFrame) -> list[dict[str, Any]]:
+    """The model against the one before it, and against the base model where stage 1 measured that on the same documents."""
+    earlier = ctx.inputs.get("pretrain/stage1")
+    against = "stage 1" if earlier else "base"
+    found = [{"against": against} | told for told in heldout.compare(losses, losses, ("before", "after"))]
+    if earlier:
+        first = read_parts(earlier.path / heldout.FOLDER)
+        found += [{"against": "base"} | told for told in heldout.compare(first, losses, ("before", "after"))]
+    return found
+
+
 def _check(ctx: Context, config: PretrainConfig, packed: dict[str, Any], rows: PackedRows) -> dict[str, Any]:
     # Long documents were split and duplicates removed before packing; what is left to say is how full the rows are.
     counts = {"records": packed["documents"]}
@@ -105,14 +120,3 @@ def _check(ctx: Context, config: PretrainConfig, packed: dict[str, Any], rows: P
     padding = packed["padding_share"] if len(rows) > 8 else 0.0  # a handful of rows may well be half empty
     told = check_data(ctx, config.limits, counts, tokens, tokens - packed["documents"], padding, "document")
     return {**told, "rows": len(rows)}
-
-
-def perplexity(ctx: Context, model: Any, pack: Path, pad: int) -> dict[str, float]:
-    """Perplexity per token of the pack's held-out documents, by language; a language without any is left out."""
-    result = {}
-    for folder in sorted((pack / "heldout").glob("*")):
-        rows = PackedRows(folder)
-        own = -(-len(rows) // ranks.count())
-        with ctx.progress.track(f"held-out {folder.name}", total=own, unit="row") as bar:
-            result[folder.name] = round(math.exp(mean_loss(model, rows, pad, bar.advance)[0]), 4)
-    return result
