@@ -25,8 +25,11 @@ TEXTS = [
 ]
 
 
-def build(folder: Path, seed: int = 0, tied: bool = True, architecture: str = "llama") -> Path:
+def build(folder: Path, seed: int = 0, tied: bool = True, architecture: str = "llama", context: int = 512) -> Path:
     """Write the tiny model and its tokenizer; the same every time for a seed. Untied, its answers are more varied.
+
+    Args:
+        context: tokens that it holds.
 
     Architectures: llama, qwen3 (queries and keys are normalised), gemma3 (that, and a window of 16 tokens in every other
     layer).
@@ -56,7 +59,7 @@ def build(folder: Path, seed: int = 0, tied: bool = True, architecture: str = "l
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
+        "max_position_embeddings": context,
         "tie_word_embeddings": tied,
     }
     window = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}

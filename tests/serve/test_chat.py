@@ -1,6 +1,7 @@
 """The terminal chat on a tiny random Llama: piped questions, history, its limits, and what reaches the terminal."""
 
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from endpoint import serving
 
 import reciting_model
+import release_workspace
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import ModelConfig, load_tokenizer, prepare_tokenizer, prompt_ids, save_model
 from aquilamed.serve.answerer import Answerer
@@ -16,8 +18,7 @@ from aquilamed.serve.chat import NOTICE, Talk, chat, converse, harmless
 from aquilamed.serve.engine import Engine
 from aquilamed.serve.remote import Remote
 from aquilamed.serve.sampling import Sampling
-from aquilamed.serve.target import find, short_name
-from aquilamed.workspace import Workspace
+from aquilamed.serve.target import find, short_name, workspace_models
 
 CONTEXT = 160
 
@@ -187,27 +188,27 @@ def test_a_failed_generation_is_told_and_does_not_hang(folder: Path, monkeypatch
         assert not engine.alive
 
 
-def test_targets(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import types
-
-    from aquilamed.workspace import Artifact
-
-    (tmp_path / "recipe.yaml").write_text(
-        f"name: t\nbase_model: {{path: {folder}}}\nsources: {{}}\nsample: {{}}\n", encoding="utf-8"
-    )
-    assert find(str(tmp_path)).path == str(folder)
-    (tmp_path / "ft" / "model").mkdir(parents=True)
-    done = types.SimpleNamespace(name="finetune", artifact=Artifact("finetune", tmp_path / "ft", {}))
-    monkeypatch.setattr(
-        "aquilamed.pipeline.states", lambda recipe, space: [done] if isinstance(space, Workspace) else []
-    )
-    assert find(str(tmp_path)).path == str(tmp_path / "ft" / "model")
-    assert find(f"{tmp_path}:finetune").path == str(tmp_path / "ft" / "model")
-    assert find(f"{tmp_path}:base").path == str(folder)
-    assert short_name(str(tmp_path)) == tmp_path.name
-    assert short_name(f"{tmp_path}:finetune") == f"{tmp_path.name}:finetune"
+def test_targets(folder: Path, tmp_path: Path) -> None:
+    space = release_workspace.make(tmp_path, model=folder)
+    root, lines = str(space.root), list[str]()
+    aligned = str(next(space.root.glob("align/*/model")))
+    assert find(root, lines.append).path == find(f"{root}:align").path == aligned
+    assert lines == [f"Model: align, finished {release_workspace.FINISHED}."]
+    assert find(f"{root}:finetune").path == str(next(space.root.glob("finetune/*/model")))
+    assert find(f"{root}:base").path.endswith("base-model")
+    recipe = (space.root / "recipe.yaml").read_text("utf-8")
+    (space.root / "recipe.yaml").write_text(recipe + "seed: 7\n", encoding="utf-8")
+    assert find(root, lines.append).path == aligned, "the last one that was finished"
+    assert "before the recipe or its data changed" in lines[-1]
+    assert list(workspace_models(space)) == ["align", "finetune", "base"]
+    with pytest.raises(Invalid, match="'pretrain/stage1' has no model; those with one: align, finetune, base"):
+        find(f"{root}:pretrain/stage1")
+    (space.root / "recipe.yaml").write_text(recipe + "align: null\n", encoding="utf-8")
+    assert find(root).path != aligned, "the recipe has no such stage any more"
+    shutil.rmtree(space.root / "finetune")
+    assert find(root).path.endswith("base-model")
+    assert short_name(root) == "space"
+    assert short_name(f"{root}:finetune") == "space:finetune"
     assert short_name("smollm2-135m") == "smollm2-135m"
-    with pytest.raises(Invalid, match="finetune, and base"):
-        find(f"{tmp_path}:align")
     with pytest.raises(Invalid, match="no such folder"):
         chat(str(tmp_path / "nowhere"))

@@ -24,7 +24,7 @@ KEPT = "localStorage.getItem('aquilamed-chat')"
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("chat")
-    return release_workspace.make(root, model=tiny_model.build(root / "tiny"))
+    return release_workspace.make(root, model=tiny_model.build(root / "tiny", context=2048))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_an_emergency_is_answered_with_what_to_do(browser: Any, talk: str) -> No
 def test_a_message_that_is_too_long_is_said_and_not_lost(browser: Any, talk: str) -> None:
     context = browser.new_context()
     page = opened(context, talk)
-    say(page, "very long " * 400)
+    say(page, "very long " * 1900)
     page.get_by_text("the model's context holds").wait_for()
     assert page.locator("#said textarea").input_value().startswith("very long")
     assert page.locator("#log .turn").count() == 0

@@ -46,8 +46,9 @@ def chat(
     Raises `Invalid` when the target is no model.
     """
     sampling = Sampling(max_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    with Engine(find(target), max_concurrency=1) as engine:
-        converse(Talk(engine, system, sampling), source or sys.stdin, sink or sys.stdout)
+    out = sink or sys.stdout
+    with Engine(find(target, lambda line: _say(out, line)), max_concurrency=1) as engine:
+        converse(Talk(engine, system, sampling), source or sys.stdin, out)
 
 
 def converse(talk: "Talk", source: TextIO, out: TextIO) -> None:

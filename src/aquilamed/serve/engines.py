@@ -25,7 +25,7 @@ def answerer(
     Raises `Invalid` when there is no such model or engine, `StageFailed` when the engine does not start.
     """
     file = Path(target)
-    config = None if file.suffix == ".gguf" and file.is_file() else find(target)
+    config = None if file.suffix == ".gguf" and file.is_file() else find(target, say)
     folder = file if config is None else Path(find_model(config.path, config.revision))
     choice = choose(folder, asked)
     say(f"Engine: {choice.kind}, {choice.reason}.")

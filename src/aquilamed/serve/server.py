@@ -67,6 +67,7 @@ def serve(
         address, opened = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         guard = "with its API key" if key else "without a key"
+        listener.listen()  # who reads the address may connect at once
         say(f"Serving {called!r} at http://{shown}:{opened}/v1 {guard}. Not a medical device.")
         run(front, listener, grace)
         if not model.alive:

@@ -6,14 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aquilamed.config import Invalid
-from aquilamed.models import ModelConfig
-from aquilamed.pipeline import states
-from aquilamed.recipe import load_recipe
 from aquilamed.serve.engine import Engine
-from aquilamed.serve.target import NEWEST
-from aquilamed.workspace import Artifact, Workspace
+from aquilamed.serve.target import workspace_models
+from aquilamed.workspace import Workspace
 
-BASE = "base"
 _HELD = 2  # Compare needs two
 
 
@@ -34,14 +30,15 @@ class Models:
 
     def names(self) -> list[str]:
         """The stages that have a model, newest first, then "base". Raises `Invalid` when the recipe is broken."""
-        return list(self._configs())
+        return list(workspace_models(self.workspace))
 
     @contextmanager
     def use(self, name: str) -> Iterator[Engine]:
         """A model, kept in memory until the block ends. Raises `Invalid` when there is none of that name or it cannot be loaded."""
-        config = self._configs().get(name)
-        if config is None:
+        found = workspace_models(self.workspace).get(name)
+        if found is None:
             raise Invalid(f"stage {name!r} has no model in this workspace")
+        config = found.config
         with self._loading:  # one at a time: two at once would need the memory of both, and of what they replace
             loaded = self._take(config.path)
             if loaded is None:
@@ -77,19 +74,3 @@ class Models:
             gone = [self._loaded.pop(path) for path in idle[: max(0, len(self._loaded) - _HELD + 1)]]
         for loaded in gone:
             loaded.engine.close()
-
-    def _configs(self) -> dict[str, ModelConfig]:
-        recipe = load_recipe(self.workspace.root / "recipe.yaml")
-        done = {s.name: s.artifact for s in states(recipe, self.workspace) if s.artifact}
-        found: dict[str, ModelConfig] = {}
-        for name in NEWEST:
-            artifact = done.get(name) or self._last(name)
-            if artifact is not None and (artifact.path / "model").is_dir():
-                found[name] = ModelConfig(path=str(artifact.path / "model"), dtype=recipe.base_model.dtype)
-        return {**found, BASE: recipe.base_model}
-
-    def _last(self, stage: str) -> Artifact | None:
-        """What the stage made last: a new verdict makes trainings stale, and people still talk to the model."""
-        folders = (self.workspace.root / stage).glob("*")
-        made = [a for f in folders if (a := self.workspace.artifact(stage, f.name)) is not None]
-        return max(made, key=lambda a: str(a.manifest["finished"]), default=None)

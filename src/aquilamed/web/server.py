@@ -31,6 +31,7 @@ def run(workspace: Workspace, settings: Settings, socket: sockets.socket, browse
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
+    socket.listen()  # who reads the address may connect at once
     sys.stderr.write(f"{workspace.root}: {address} (Ctrl-C stops)\n")
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
