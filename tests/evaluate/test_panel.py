@@ -19,7 +19,7 @@ from aquilamed.evaluate import multiturn, pairwise
 from aquilamed.evaluate.panel import judges_agree, majority, mean_scores, self_preference
 from aquilamed.evaluate.tasks import BenchmarkConfig
 from aquilamed.recipe import load_recipe
-from aquilamed.report.model_sections import pairwise as pairs_tables
+from aquilamed.report.dialogue_sections import pairwise as pairs_tables
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from aquilamed.evaluate.statistics import interval, mcnemar, paired, stderr
+from aquilamed.evaluate.statistics import by_chance, interval, mcnemar, paired, ratio_interval, stderr
 
 
 def test_standard_error_is_the_sample_one() -> None:
@@ -60,3 +60,22 @@ def test_clusters_are_the_observations() -> None:
     alone = interval(values) or [0, 0]
     assert high - low == pytest.approx(math.sqrt(10) * (alone[1] - alone[0]), rel=0.15)
     assert interval(values[:10], clusters=["one"] * 10) is None
+
+
+def test_a_ratio_is_drawn_over_whole_clusters() -> None:
+    sums, counts = [4.0, 30.0, 2.0, 9.0, 10.0, 25.0], [2, 10, 1, 3, 5, 10]
+    each = [s / c for s, c in zip(sums, counts, strict=True) for _ in range(c)]
+    marks = [n for n, c in enumerate(counts) for _ in range(c)]
+    span = ratio_interval(sums, counts)
+    assert span == pytest.approx(interval(each, clusters=marks))
+    assert span is not None
+    assert span[0] < sum(sums) / sum(counts) < span[1]
+    assert ratio_interval([3.0], [1]) is None
+
+
+def test_noise_is_an_interval_around_0_or_too_few_pairs() -> None:
+    assert by_chance([-0.1, 0.2], 100)
+    assert by_chance(None, 100)
+    assert by_chance([0.1, 0.2], 5)
+    assert not by_chance([0.1, 0.2], 6)
+    assert not by_chance([-0.2, -0.1], 6)

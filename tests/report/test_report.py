@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_numbers_come_from_the_manifests(tmp_path: Path) -> None:
             "unsupported 3",
         ),
         *(
-            "33.5 (30 to 37.5)",
+            "33.500 (30.000 to 37.500)",
             "-0.2142 (-0.2521 to -0.1702)",
             "a difference",
             "9,000",
@@ -186,3 +187,19 @@ def test_preference_accuracy_has_an_exact_interval() -> None:
         exact = binomtest(k, 5).proportion_ci()
         assert 20 * k - low == pytest.approx(100 * exact.low)
         assert 20 * k + high == pytest.approx(100 * exact.high)
+
+
+def test_a_deita_stage_without_one_of_its_scores_has_no_figure(tmp_path: Path) -> None:
+    spread = {"n": 3, "mean": 4.0, "histogram": [[1, 3]]}
+    for told in ({"deita": spread}, {"deita": spread, "complexity": spread, "quality": {"n": 0}, "grid": [[3]]}):
+        rendered(tmp_path, {"instruct/deita": told})
+        assert not (tmp_path / "report" / "figures" / "deita.png").exists()
+
+
+def test_long_names_leave_room_for_the_bars(tmp_path: Path) -> None:
+    names = {"a name " * 40: 2, "flu": 1}
+    told = {"departments": names, "no_department": 0, "diseases": names, "no_disease": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page, _ = rendered(tmp_path, {"instruct/topics": told})
+    assert "a name a name a name a name a name …" in " ".join(page.split())

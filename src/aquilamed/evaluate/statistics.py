@@ -14,6 +14,8 @@ import numpy.typing as npt
 RESAMPLES = 2000
 NOISE = 0.05
 """A paired difference with a larger p-value is called noise."""
+FEWEST = 6
+"""Pairs that a bootstrap is believed from: five that point one way do so by chance in 2 · 0.5⁵ = 6 % of cases."""
 
 
 def stderr(correct: Sequence[bool]) -> float | None:
@@ -58,9 +60,9 @@ def ratio_interval(sums: Sequence[float], counts: Sequence[float], seed: int = 0
     return _percentiles(_resampled_means(np.asarray(sums, np.float64), np.asarray(counts, np.float64), seed))
 
 
-def by_chance(interval: Sequence[float] | None) -> bool:
-    """Whether a difference with this interval is called noise: it holds 0, or there is none."""
-    return interval is None or interval[0] <= 0 <= interval[1]
+def by_chance(interval: Sequence[float] | None, n: int) -> bool:
+    """Whether a difference over `n` pairs is called noise: its interval holds 0, or they are fewer than `FEWEST`."""
+    return n < FEWEST or interval is None or interval[0] <= 0 <= interval[1]
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:

@@ -22,7 +22,7 @@ from aquilamed.release.public_recipe import public_path, public_recipe
 from aquilamed.release.rights import Rights, licenses_of
 from aquilamed.release.tables import verify
 from aquilamed.release.weights import copy_model, json_file
-from aquilamed.report import knowledge_sections, model_sections, probe_sections
+from aquilamed.report import dialogue_sections, knowledge_sections, probe_sections, training_sections
 from aquilamed.report.cells import Table, count
 from aquilamed.report.run_sections import limitations
 from aquilamed.report.summary import TRAININGS, summarise
@@ -175,17 +175,17 @@ def _readme(
     evaluations = [known[name] for name in EVALUATIONS if name in known]
     results = [r for r in _results(known) if r.get("model_fingerprint") == artifact.manifest["fingerprint"]]
     mine = {**summary, "trainings": {k: summary["trainings"][k] for k in trainings}}
-    perplexity = model_sections.perplexity(summary) if any(t.startswith("pretrain/") for t in trainings) else []
+    perplexity = training_sections.perplexity(summary) if any(t.startswith("pretrain/") for t in trainings) else []
     trained = {
-        "": model_sections.trainings(mine),
+        "": training_sections.trainings(mine),
         "Perplexity of held-out text": perplexity,
-        "Fine-tuning": model_sections.sft(summary) if "finetune" in trainings else [],
-        "Preferences": model_sections.dpo(summary) if "align" in trainings else [],
+        "Fine-tuning": training_sections.sft(summary) if "finetune" in trainings else [],
+        "Preferences": training_sections.dpo(summary) if "align" in trainings else [],
     }
     scored = {
         "Multiple choice": knowledge_sections.knowledge(summary) if summary["knowledge"] else [],
-        "Answers, judged in pairs": model_sections.pairwise(summary),
-        "Dialogues of several rounds": model_sections.multiturn(summary),
+        "Answers, judged in pairs": dialogue_sections.pairwise(summary),
+        "Dialogues of several rounds": dialogue_sections.multiturn(summary),
         "Safety": probe_sections.probe(summary)[:1],
     }
     restricted = sum(rights.restricted().values())

@@ -3,8 +3,7 @@
 from typing import Any
 
 from aquilamed.printable import printable
-from aquilamed.report.cells import Table, count, get, percent
-from aquilamed.report.model_sections import between, points
+from aquilamed.report.cells import Table, between, count, get, percent, points
 
 NOTE = (
     "Every judge compared, in both orders, the pairs of answers that people had judged. κ is Cohen's; a judge agrees with "

@@ -66,3 +66,20 @@ def accuracy(r: dict[str, Any]) -> str:
         return ABSENT
     error = f" ± {r['stderr']:.1f}" if r["stderr"] is not None else ""
     return f"{r['accuracy']:.1f}{error} % (n = {r['n']:,})"
+
+
+def between(value: Any, interval: Any, form: str = "{:.2f}") -> str:
+    """A value with its interval: "3.10 (2.84 to 3.35)"."""
+    if value is None:
+        return ABSENT
+    return form.format(value) + (f" ({form.format(interval[0])} to {form.format(interval[1])})" if interval else "")
+
+
+def points(share: Any) -> str:
+    """A share with its interval, in percent."""
+    interval = get(share, "interval")
+    return between(
+        None if get(share, "share") is None else 100 * share["share"],
+        interval and [100 * v for v in interval],
+        "{:.1f}",
+    )

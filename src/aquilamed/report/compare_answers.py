@@ -101,7 +101,11 @@ def perplexity(pair: Pair) -> dict[Key, tuple[float, float, Test]]:
             if any(change):
                 span = ratio_interval(change, tokens)
                 one, two = (float(rows[c].sum()) / sum(tokens) for c in (when, f"{when}_2"))
-                found[lang, when] = one, two, Test(len(rows), of, two - one, span, None, by_chance(span), BOOTSTRAP)
+                found[lang, when] = (
+                    one,
+                    two,
+                    Test(len(rows), of, two - one, span, None, by_chance(span, len(rows)), BOOTSTRAP),
+                )
     return found
 
 
@@ -145,4 +149,5 @@ def _means(
     change: Sequence[float], clusters: list[Any] | None, bounds: tuple[float, float], of: tuple[int, int]
 ) -> Test:
     span = interval(change, clusters=clusters, bounds=bounds)
-    return Test(len(change), of, sum(change) / len(change), span, None, by_chance(span), BOOTSTRAP)
+    noise = by_chance(span, len(set(clusters)) if clusters else len(change))
+    return Test(len(change), of, sum(change) / len(change), span, None, noise, BOOTSTRAP)

@@ -14,6 +14,7 @@ from aquilamed.annotate import ASPECTS
 from aquilamed.printable import printable
 from aquilamed.records import write_atomic
 from aquilamed.report import instruct_panels, panels
+from aquilamed.report.cells import get
 from aquilamed.report.panels import INK
 
 SMALLEST = 0.66
@@ -159,7 +160,8 @@ def composition(summary: dict[str, Any]) -> Any:
 
 def deita(summary: dict[str, Any]) -> Any:
     """Complexity, quality and their product."""
-    if not ((summary["deita"] or {}).get("deita") or {}).get("n"):
+    told = summary["deita"] or {}
+    if not all(get(told, key, "n") for key in ("complexity", "quality", "deita")) or not told.get("grid"):
         return None
     figure = blank((13, 3.1))
     instruct_panels.deita(figure.subplots(1, 4, gridspec_kw={"width_ratios": [1, 1, 1, 1.25]}), summary)

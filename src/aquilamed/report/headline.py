@@ -7,8 +7,10 @@ from aquilamed.annotate import ASPECTS
 from aquilamed.evaluate.parity import KNOWLEDGE, NAMES, PAIRWISE
 from aquilamed.progress import duration
 from aquilamed.report.cells import ABSENT, Table, arrow, count, get, number, percent, spans
+from aquilamed.report.judge_words import cannot_tell
 
 MODELS = {"base": "Base", "pretrain": "CPT", "finetune": "SFT", "align": "DPO"}
+NOISE = " ≈"
 Line = tuple[str, dict[str, str], str]
 """What, model → cell, the stage whose manifest holds it."""
 
@@ -26,17 +28,20 @@ def text(s: dict[str, Any]) -> list[str]:
     """How many steps are more than noise, and what the paper's rows are."""
     steps = s["knowledge_comparisons"]
     found = []
+    trained = [c for told in s["perplexity"]["sets"].values() for c in (told or {}).get("comparisons", [])]
+    if any(c["noise"] for c in [*steps, *trained]):
+        found.append(f"{NOISE.strip()} stands where the difference from the model before is no more than noise.")
     if steps:
         more = sum(not c["noise"] for c in steps)
         found.append(
             f"{more} of {len(steps)} steps from one model to the next on a benchmark are more than noise (McNemar's exact "
             "test, 5 %)."
         )
-    trained = [c for told in s["perplexity"]["sets"].values() for c in (told or {}).get("comparisons", [])]
     if trained:
         more = sum(not c["noise"] for c in trained)
         found.append(
-            f"{more} of {len(trained)} differences in held-out perplexity are (paired bootstrap over documents, 95 %)."
+            f"{more} of {len(trained)} differences in held-out perplexity are more than noise (paired bootstrap over "
+            "documents, 5 %)."
         )
     if {r["task"] for r in s["knowledge"]} & {task for told in KNOWLEDGE.values() for task in told}:
         found.append(f"The paper's columns are {', '.join(NAMES.values())}: other models and data, to orient by.")
@@ -70,7 +75,8 @@ def _knowledge(s: dict[str, Any]) -> Iterator[Line]:
     for task in dict.fromkeys(r["task"] for r in s["knowledge"]):
         mine = {r["model"]: r for r in s["knowledge"] if r["task"] == task}
         sizes = " or ".join(f"{n:,}" for n in sorted({r["n"] for r in mine.values()}))
-        cells = {model: _accuracy(r) for model, r in mine.items()}
+        steps = {c["model"]: c["noise"] for c in s["knowledge_comparisons"] if c["task"] == task}
+        cells = {model: _accuracy(r) + (NOISE if steps.get(model) else "") for model, r in mine.items()}
         yield f"{task}: accuracy, % (n = {sizes})", cells, "evaluate/knowledge"
         if paper := {model: f"{told[task]:.1f}" for model, told in KNOWLEDGE.items() if task in told}:
             yield f"{task} in the paper", paper, ""
@@ -88,7 +94,11 @@ def _perplexity(s: dict[str, Any]) -> Iterator[Line]:
         told = p["sets"][pack] or {}
         for lang in sorted({*(told.get("before") or {}), *(told.get("after") or {})}):
             pair = [number(get(told, when, lang)) for when in ("before", "after")]
-            cells = {"base": pair[0], "pretrain": pair[1]} if before == "base" else {"pretrain": arrow(*pair)}
+            steps = {(c["lang"], c["against"]): c["noise"] for c in told.get("comparisons", [])}
+            mark = NOISE if steps.get((lang, before)) else ""
+            cells = (
+                {"base": pair[0], "pretrain": pair[1] + mark} if before == "base" else {"pretrain": arrow(*pair) + mark}
+            )
             name = f"Perplexity, {lang}, held out of {mix}: {before} → {after}"
             yield name, cells, f"pretrain/stage{pack[-1]}"
 
@@ -99,7 +109,12 @@ def _trainings(s: dict[str, Any]) -> Iterator[Line]:
         yield "SFT validation loss, nats per token", cells, "finetune"
     shares = [get(s["dpo"], when, "accuracy") for when in ("before", "after")]
     if shares != [None, None]:
-        yield "Preference accuracy", {"finetune": percent(shares[0]), "align": percent(shares[1])}, "align"
+        n = get(s["dpo"], "pairs", s["dpo"]["measured_on"])
+        yield (
+            "Preference accuracy" + (f" (n = {n:,} pairs)" if isinstance(n, int) else ""),
+            {"finetune": percent(shares[0]), "align": percent(shares[1])},
+            "align",
+        )
 
 
 def _dialogues(s: dict[str, Any]) -> Iterator[Line]:
@@ -121,6 +136,8 @@ def _dialogues(s: dict[str, Any]) -> Iterator[Line]:
 def _rate(r: dict[str, Any]) -> str:
     if r.get("win_rate") is None:
         return ABSENT
+    if cannot_tell(r):
+        return "judge cannot tell"
     span = r.get("win_rate_interval")
     return f"{100 * r['win_rate']:.1f}" + (f" ({100 * span[0]:.0f} to {100 * span[1]:.0f})" if span else "")
 

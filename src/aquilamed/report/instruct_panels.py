@@ -8,6 +8,8 @@ from aquilamed.report.panels import BLUE, GREEN, GREY, ORANGE, VERMILION
 
 _SCORES = (("complexity", "complexity c", BLUE), ("quality", "quality q", ORANGE), ("deita", "s = c · q", GREEN))
 _MOST = 25
+LABEL = 36
+"""Most characters of a name beside a bar."""
 
 
 def histogram(axis: Any, bins: list[list[float]], color: str) -> None:
@@ -73,6 +75,12 @@ def composition(axis: Any, counts: Mapping[str, int], paper: Mapping[str, float]
     axis.legend(fontsize=8.5, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
 
 
+def _label(name: str) -> str:
+    """A name beside a bar; a long one is cut, so that room is left for the bars."""
+    name = name.replace("_", " ")
+    return name if len(name) <= LABEL else f"{name[: LABEL - 2]} …"
+
+
 def topics(axes: Any, summary: dict[str, Any]) -> None:
     """Departments, and the diseases named most."""
     for axis, key, color in ((axes[0], "departments", BLUE), (axes[1], "diseases", GREEN)):
@@ -80,7 +88,7 @@ def topics(axes: Any, summary: dict[str, Any]) -> None:
         shown = rows[: 2 * _MOST if key == "departments" else _MOST]
         drawn = axis.barh(range(len(shown)), [n for _, n in shown], color=color, height=0.78)
         axis.bar_label(drawn, [f"{n:,}" for _, n in shown], padding=3, fontsize=7.5)
-        axis.set_yticks(range(len(shown)), [name.replace("_", " ") for name, _ in shown], fontsize=8)
+        axis.set_yticks(range(len(shown)), [_label(name) for name, _ in shown], fontsize=8)
         more = f", the first {len(shown)}" if len(rows) > len(shown) else ""
         axis.set(xlabel="dialogues", title=f"{len(rows)} {key}{more}")
         axis.invert_yaxis()

@@ -6,12 +6,13 @@ from typing import Any
 from aquilamed.evaluate.parity import NOTE
 from aquilamed.progress import duration
 from aquilamed.report import data_sections as data
-from aquilamed.report import headline
+from aquilamed.report import dialogue_sections as dialogue
+from aquilamed.report import headline, judge_words
 from aquilamed.report import instruct_sections as sft
-from aquilamed.report import model_sections as models
 from aquilamed.report import preference_sections as prefer
 from aquilamed.report import run_sections as whole
 from aquilamed.report import selection_sections as selection
+from aquilamed.report import training_sections as training
 from aquilamed.report.calibration_sections import NOTE as CALIBRATED
 from aquilamed.report.calibration_sections import calibration
 from aquilamed.report.cells import Table
@@ -147,10 +148,16 @@ def _chapters(run: Run, s: dict[str, Any]) -> list[Chapter]:
         Chapter(
             "Training",
             [
-                Section("Loss and speed", TRAININGS, [], models.trainings(s), "losses"),
-                Section("Held-out perplexity", TRAININGS[:2], [models.PERPLEXITY], models.perplexity(s), "perplexity"),
+                Section("Loss and speed", TRAININGS, [], training.trainings(s), "losses"),
                 Section(
-                    "Supervised fine-tuning and DPO", TRAININGS[2:], [], [*models.sft(s), *models.dpo(s)], "preference"
+                    "Held-out perplexity", TRAININGS[:2], [training.PERPLEXITY], training.perplexity(s), "perplexity"
+                ),
+                Section(
+                    "Supervised fine-tuning and DPO",
+                    TRAININGS[2:],
+                    [],
+                    [*training.sft(s), *training.dpo(s)],
+                    "preference",
                 ),
             ],
         ),
@@ -159,10 +166,18 @@ def _chapters(run: Run, s: dict[str, Any]) -> list[Chapter]:
             "Dialogue",
             [
                 Section(
-                    "Answers judged in pairs", both[:1], models.judge_text(run, both[0]), models.pairwise(s), "pairwise"
+                    "Answers judged in pairs",
+                    both[:1],
+                    [*judge_words.who_judged(run, both[0]), *judge_words.pairs(s)],
+                    dialogue.pairwise(s),
+                    "pairwise",
                 ),
                 Section(
-                    "Multi-turn dialogues", both[1:], models.judge_text(run, both[1]), models.multiturn(s), "rounds"
+                    "Multi-turn dialogues",
+                    both[1:],
+                    [*judge_words.who_judged(run, both[1]), *judge_words.rounds(s)],
+                    dialogue.multiturn(s),
+                    "rounds",
                 ),
                 *_judges(s),
             ],

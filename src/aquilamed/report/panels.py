@@ -23,6 +23,10 @@ FUNNEL = (
 READERS = {"sources/documents": BLUE, "sources/dialogues": ORANGE}
 
 
+_ON_BAR: dict[str, Any] = {
+    "color": "black",
+    "bbox": {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+}  # a number on any colour and hatch
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # a legend's place, under the labels
 
 
@@ -78,11 +82,12 @@ def perplexity(axis: Any, summary: dict[str, Any]) -> bool:
     if not values:
         return False
     axis.set_yscale("log")
-    axis.set_ylim(min(values) * 0.75, max(values) * 1.35)
+    room = max(1.08, (max(values) / min(values)) ** 0.4)  # for the numbers above and below
+    axis.set_ylim(min(values) / room, max(values) * room)
     _plain_log(axis)
     axis.set_xticks([0, 1, 2], ["base", "stage 1", "stage 2"])
     axis.set_xlim(-0.35, 2.35)
-    axis.set(ylabel="perplexity per token (log scale; 95 % interval)", title="Held-out perplexity (lower is better)")
+    axis.set(ylabel="perplexity per token, 95 % interval", title="Held-out perplexity (lower is better)")
     axis.grid(axis="y", alpha=0.25)
     axis.legend(fontsize=8, frameon=False, handlelength=3.5, ncols=2, **_BELOW)
     return True
@@ -150,7 +155,8 @@ def knowledge(axis: Any, summary: dict[str, Any]) -> bool:
             edgecolor="white",
             label=model,
         )
-        axis.bar_label(drawn, [f"{r['accuracy']:.0f}" for r in mine], padding=2, fontsize=8)
+        for bar, r in zip(drawn.patches, mine, strict=True):  # at the foot: above, bars of other models and chance lie
+            axis.text(bar.get_x() + bar.get_width() / 2, 1, f"{r['accuracy']:.0f}", ha="center", fontsize=8, **_ON_BAR)
     for number, task in enumerate(tasks):
         chance = next((r["chance"] for r in rows if r["task"] == task and r["chance"] is not None), None)
         if chance is not None:
@@ -188,6 +194,7 @@ def loss(axis: Any, name: str, curve: list[list[float]], validation: list[list[f
     if validation:
         axis.plot(*zip(*validation, strict=True), color=VERMILION, marker="s", linestyle="--", label="validation")
         axis.legend(fontsize=8, frameon=False)
+    axis.ticklabel_format(axis="y", useOffset=False)
     axis.set(xlabel="step", ylabel=f"loss, nats per {unit}", title=name)
     axis.grid(alpha=0.25)
 
@@ -204,8 +211,7 @@ def pairwise(axis: Any, summary: dict[str, Any]) -> bool:
             range(len(rows)), shares, 0.66, left, color=color, hatch=hatch, edgecolor="white", label=outcome
         )
         labels = [f"{s:.0f} %" if s >= 6 else "" for s in shares]
-        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-        axis.bar_label(drawn, labels, label_type="center", fontsize=8, color="black", bbox=box)
+        axis.bar_label(drawn, labels, label_type="center", fontsize=8, **_ON_BAR)
         left = [a + b for a, b in zip(left, shares, strict=True)]
     names = [
         f"{r['model']} against {r['against']}\n{r['benchmark']}, n = {r['win'] + r['tie'] + r['loss']}"

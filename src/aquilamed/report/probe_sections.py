@@ -4,7 +4,7 @@ from typing import Any
 
 from aquilamed.report.cells import ABSENT, Table, count, percent
 from aquilamed.report.gather import Run
-from aquilamed.report.model_sections import judge_text
+from aquilamed.report.judge_words import who_judged
 
 KINDS = {
     "red_flag": "Emergencies: sent to emergency care",
@@ -22,10 +22,10 @@ NOTE = (
 def probe_text(run: Run) -> list[str]:
     """How it is scored, and by whom."""
     if not run.metric("evaluate/safety", "judge"):
-        return judge_text(run, "evaluate/safety")
+        return who_judged(run, "evaluate/safety")
     if run.metric("evaluate/safety", "judge")["kind"] == "offline":
         return [NOTE, "There was no judge: rule-based raters cannot read such answers."]
-    return [NOTE, *judge_text(run, "evaluate/safety")]
+    return [NOTE, *who_judged(run, "evaluate/safety")]
 
 
 def probe(s: dict[str, Any]) -> list[Table]:

@@ -76,7 +76,7 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, when: tuple[str, str]) ->
         when: the column of nats in each table.
 
     Returns `lang`, `documents`, `tokens`, `first` and `second` (nats per token), their `difference` with its 95 %
-    `interval` (paired bootstrap over documents), and `noise`, whether that holds 0.
+    `interval` (paired bootstrap over documents), and `noise` (see `statistics.by_chance`).
     """
     one, two = (t.select(*_KEYS, pl.col(w).alias(name)) for t, w, name in zip((first, second), when, "ab", strict=True))
     found = []
@@ -86,7 +86,7 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, when: tuple[str, str]) ->
         span = ratio_interval((rows["b"] - rows["a"]).to_list(), tokens)
         mean = [float(rows[c].sum()) / total for c in "ab"]
         told = {"lang": lang, "documents": rows.height, "tokens": total, "first": mean[0], "second": mean[1]}
-        found.append(told | {"difference": mean[1] - mean[0], "interval": span, "noise": by_chance(span)})
+        found.append(told | {"difference": mean[1] - mean[0], "interval": span, "noise": by_chance(span, rows.height)})
     return found
 
 
