@@ -7,7 +7,6 @@ values, and a model that has no opinion at all is an error.
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,21 +14,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from aquilamed.annotate.contract import AnnotatorConfig, CallError, Rubric, T, choices
+from aquilamed.annotate.counted import Counted
 from aquilamed.config import StageFailed
 from aquilamed.progress import Bar, Progress
 from aquilamed.scoring import repeated, shared_start
 
 
-class LocalAnnotator:
+class LocalAnnotator(Counted):
     """A local model; it is loaded at the first question. Even rounds ask in the rubric's second wording."""
 
     kind = "local"
 
     def __init__(self, config: AnnotatorConfig, progress: Progress) -> None:
+        super().__init__()
         self.name, self.config, self.progress = config.model, config, progress
-        self.calls = self.tokens_in = self.tokens_out = 0
-        self.errors: Counter[str] = Counter()
-        self.rubrics: dict[str, str] = {}
         self._loaded: tuple[Any, Any] | None = None
 
     def annotate(self, rubric: Rubric[T], items: Sequence[Mapping[str, str]], round: int = 1) -> list[T | CallError]:
@@ -44,18 +42,6 @@ class LocalAnnotator:
         self.calls += len(items)
         self.errors.update(a.kind for a in answers if isinstance(a, CallError))
         return answers
-
-    def statistics(self) -> dict[str, Any]:
-        """See `Annotator.statistics`."""
-        return {
-            "calls": self.calls,
-            "cached": 0,
-            "errors": dict(sorted(self.errors.items())),
-            "tokens_in": self.tokens_in,
-            "tokens_out": self.tokens_out,
-            "cost": 0.0,
-            "rubrics": dict(sorted(self.rubrics.items())),
-        }
 
     def _model(self) -> tuple[Any, Any]:
         if self._loaded is None:

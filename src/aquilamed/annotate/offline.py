@@ -3,12 +3,12 @@
 They show the machinery and give a usable signal; they do not replace a judge. ANSWER and SAFE_ANSWER they cannot do at all.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from aquilamed.annotate import raters_dialogue, raters_safety, raters_text
 from aquilamed.annotate.contract import CallError, Rubric, T
+from aquilamed.annotate.counted import Counted
 from aquilamed.progress import Progress
 
 _RATERS: dict[str, Callable[[Mapping[str, str], int], Any]] = {
@@ -22,17 +22,15 @@ _RATERS: dict[str, Callable[[Mapping[str, str], int], Any]] = {
 }
 
 
-class OfflineAnnotator:
+class OfflineAnnotator(Counted):
     """Two rule-based raters: odd rounds the first, even rounds the second."""
 
     kind = "offline"
     name = "offline"
 
     def __init__(self, progress: Progress) -> None:
+        super().__init__()
         self.progress = progress
-        self.calls = 0
-        self.errors: Counter[str] = Counter()
-        self.rubrics: dict[str, str] = {}
 
     def annotate(self, rubric: Rubric[T], items: Sequence[Mapping[str, str]], round: int = 1) -> list[T | CallError]:
         """See `Annotator.annotate`."""
@@ -49,15 +47,3 @@ class OfflineAnnotator:
                 bar.advance()
         self.calls += len(items)
         return answers
-
-    def statistics(self) -> dict[str, Any]:
-        """See `Annotator.statistics`."""
-        return {
-            "calls": self.calls,
-            "cached": 0,
-            "errors": dict(sorted(self.errors.items())),
-            "tokens_in": 0,
-            "tokens_out": 0,
-            "cost": 0.0,
-            "rubrics": dict(sorted(self.rubrics.items())),
-        }

@@ -4,7 +4,6 @@ What goes wrong with one call is that item's `CallError`; what would go wrong wi
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from aquilamed.annotate.batches import Batches, Request
 from aquilamed.annotate.contract import AnnotatorConfig, CallError, Rubric, T
+from aquilamed.annotate.counted import Counted
 from aquilamed.annotate.estimate import answer_tokens, measured, text_tokens
 from aquilamed.annotate.gate import Gate
 from aquilamed.annotate.parse import parse
@@ -27,20 +27,17 @@ _PARAMETERS = ("model", "temperature", "max_tokens", "max_chars", "response_form
 _ASKED_AGAIN = {"batch_expired", "batch_missing", *(f"http_{status}" for status in RETRIED)}
 
 
-class OpenAIAnnotator:
+class OpenAIAnnotator(Counted):
     """A service as annotator. One instance may serve many rubrics; `annotate` is synchronous."""
 
     kind = "openai"
 
     def __init__(self, config: AnnotatorConfig, root: Path, progress: Progress) -> None:
+        super().__init__(priced=config.price is not None)
         self.name, self.config, self.progress = config.model, config, progress
         self.service = Service(config, key_of(config, "annotator"), config.max_tokens, config.temperature)
         self.store = CallStore(root / "calls.sqlite")
-        self.calls = self.cached = self.tokens_in = self.tokens_out = 0
-        self.cost = 0.0
         self.batches = Batches(self.service, self.store, config, progress)
-        self.errors: Counter[str] = Counter()
-        self.rubrics: dict[str, str] = {}
 
     def annotate(self, rubric: Rubric[T], items: Sequence[Mapping[str, str]], round: int = 1) -> list[T | CallError]:
         """See `Annotator.annotate`."""
@@ -54,18 +51,6 @@ class OpenAIAnnotator:
             raise StageFailed(run.gate.stop)
         self.errors.update(a.kind for p in prompts if isinstance(a := answers[p], CallError))
         return [answers[p] for p in prompts]
-
-    def statistics(self) -> dict[str, Any]:
-        """See `Annotator.statistics`."""
-        return {
-            "calls": self.calls,
-            "cached": self.cached,
-            "errors": dict(sorted(self.errors.items())),
-            "tokens_in": self.tokens_in,
-            "tokens_out": self.tokens_out,
-            "cost": None if self.config.price is None else round(self.cost, 6),
-            "rubrics": dict(sorted(self.rubrics.items())),
-        }
 
     def question(self, rubric: Rubric[T], prompt: str, round: int) -> Question:
         """What identifies the call for a prompt."""

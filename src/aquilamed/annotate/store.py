@@ -10,10 +10,11 @@ closed, in one transaction with all its calls. So there is no moment at which a 
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from aquilamed.sqlite import transaction
 
 ANSWERED = "answered"
 _SCHEMA = """
@@ -142,7 +143,7 @@ class CallStore:
         asked = [
             (c.question.key, c.question.rubric, c.question.rubric_hash, c.question.round, c.most_in) for c in calls
         ]
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT INTO batches VALUES (?, NULL, ?, ?, ?, ?, 'open')", (mark, address, _now(), model, estimate)
             )
@@ -166,20 +167,10 @@ class CallStore:
 
     def close_batch(self, mark: str, state: str, came: Sequence[Came]) -> None:
         """Commit everything that came back from a batch, and that nothing more will."""
-        with self._transaction():
+        with transaction(self._db):
             for call in came:
                 self.add(*call)
             self._db.execute("UPDATE batches SET state = ? WHERE mark = ?", (state, mark))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file."""

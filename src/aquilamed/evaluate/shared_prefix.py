@@ -18,7 +18,7 @@ from aquilamed.allocator import keep_memory
 from aquilamed.evaluate.kept import Resumable
 from aquilamed.losses import can_pack, packed_attention, packed_states, packs
 from aquilamed.records import digest
-from aquilamed.scoring import repeated
+from aquilamed.scoring import repeated, shared_start
 from aquilamed.train.matmul import packed_products
 
 Request = tuple[tuple[str, str], list[int], list[int]]
@@ -158,7 +158,7 @@ def groups(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, list[tuple[int, .
     while start < len(rows):
         shared = end = 0
         for end in range(start + 1, len(rows)):
-            common = _common(rows[end - 1], rows[end])
+            common = shared_start(rows[end - 1 : end + 1])
             common = min(common, shared) if end > start + 1 else common
             if common < _LEAST or 2 * common < shared:
                 break
@@ -171,11 +171,6 @@ def groups(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, list[tuple[int, .
             found.append((shared, list(rows[start:end])))
         start = end
     return [*found, (0, alone)] if alone else found
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    most = min(len(a), len(b))
-    return next((n for n in range(most) if a[n] != b[n]), most)
 
 
 def _judge(values: Any, wanted: list[int]) -> tuple[float, bool]:

@@ -10,8 +10,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +18,7 @@ from typing import Any, Literal, get_args
 from aquilamed.config import Invalid
 from aquilamed.records import canonical
 from aquilamed.sources.lines import safe
+from aquilamed.sqlite import transaction
 
 Kind = Literal["pair", "answer", "comparison"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -105,7 +105,7 @@ class ReviewStore:
     def undo(self, rater: str, kinds: Sequence[Kind] = KINDS) -> Verdict | None:
         """Take back the reviewer's last standing verdict of these kinds; returns it, or None when there is none."""
         marks = ",".join("?" * len(kinds))
-        with self._transaction():
+        with self._lock, transaction(self._db):
             query = f"{_SELECT} WHERE rater = ? AND kind IN ({marks}) AND undone IS NULL ORDER BY id DESC LIMIT 1"
             row = self._db.execute(query, (rater, *kinds)).fetchone()
             if row is None:
@@ -173,17 +173,6 @@ class ReviewStore:
     def _all(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
             return self._db.execute(query, given).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
 
 
 _SELECT = "SELECT id, at, rater, kind, item, texts, swapped, said, undone FROM verdicts"
