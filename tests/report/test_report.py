@@ -71,6 +71,7 @@ def test_numbers_come_from_the_manifests(tmp_path: Path) -> None:
             "9,000",
             "1 of 2 differences in held-out",
         ),
+        *("-0.2500 (-0.5000 to +0.0100), noise", "13 / 3, p = 0.021, a difference", "2.375 ≈", "(n = 16 pairs)"),
         *("31.0 to 56.0", "90.0 % (n = 11)", "34.0 % (n = 50)", "+1.6", "-8.0 to +11.0", "noise", "31.0 %"),
         *("37.5 (12.5 to 75.0)", "68.8 (44.0 to 93.8)", "none: only 8 scored pairs", "812 / 61", "4.50 (4.10 to 4.75)"),
         *("76 / 17.8 / 6.2", "9.9.9", "1:15", "two rule-based raters, not from an LLM", "Not a medical device"),

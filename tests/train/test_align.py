@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 import tiny_model as tiny
 from aquilamed.config import StageFailed
@@ -116,6 +117,16 @@ def test_summary_counts_a_tie_as_half() -> None:
     better = {"chosen": [0.0, -2.0], "rejected": [-3.0, -1.0]}
     assert align.summary(better, reference, 0.1)["margin"] == pytest.approx(0.05)
     assert align.summary(better, reference, 0.1)["accuracy"] == 0.75
+
+
+def test_moved_pairs_are_a_sign_test() -> None:
+    reference = {"chosen": [-2.0] * 10, "rejected": [-3.0] * 10}
+    scores = {"chosen": [-1.0] * 8 + [-2.0, -4.0], "rejected": [-3.0] * 10}
+    found = align.against_reference(scores, reference)
+    assert (found["n"], found["gained"], found["lost"]) == (10, 8, 1)
+    assert found["p"] == pytest.approx(binomtest(8, 9).pvalue)
+    assert not found["noise"]
+    assert align.against_reference(reference, reference) == {"n": 10, "gained": 0, "lost": 0, "p": 1.0, "noise": True}
 
 
 def test_defaults_are_the_papers() -> None:

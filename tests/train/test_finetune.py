@@ -70,6 +70,12 @@ def test_run_learns_and_keeps_the_best(base: Path, tmp_path: Path) -> None:
     alone = finetune.pack_rows(rows, 256, packing=False)
     kept = batches.mean_loss(model, alone, tokenizer.pad_token_id)[0]
     assert kept == pytest.approx(losses[metrics["best_step"]], abs=1e-5), "the best model, not the last, was saved"
+    told, each = metrics["comparison"], pl.read_parquet(ctx.out / "heldout" / "part-00000.parquet")
+    assert each["id"].to_list() == sorted(i for i, h in zip(table["id"].to_list(), held, strict=True) if h)
+    assert told["documents"] == each.height == metrics["rows"]["validation"]
+    assert (told["first"], told["second"]) == (pytest.approx(losses[0]), pytest.approx(kept, abs=1e-5))
+    assert told["difference"] == pytest.approx(float((each["after"] - each["before"]).sum()) / each["tokens"].sum())
+    assert told["noise"] == (each.height < 6 or told["interval"][0] <= 0 <= told["interval"][1])
 
 
 def test_a_killed_run_ends_bit_equal(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +102,7 @@ def test_a_killed_run_ends_bit_equal(base: Path, tmp_path: Path, monkeypatch: py
         finetune.run(ctx, config)
     monkeypatch.undo()
     continued = finetune.run(ctx, config).metrics
-    for key in ("loss", "eval_loss", "best_step", "tokens"):
+    for key in ("loss", "eval_loss", "best_step", "tokens", "comparison"):
         assert continued[key] == unbroken[key]
     one, two = tiny.weights(whole.out / "model"), tiny.weights(ctx.out / "model")
     assert all(torch.equal(one[k], two[k]) for k in one)

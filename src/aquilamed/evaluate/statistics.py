@@ -67,12 +67,15 @@ def by_chance(interval: Sequence[float] | None, n: int) -> bool:
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     """Exact two-sided p-value that two models answer the same questions equally well, from the questions on which they differ."""
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    return sign_test(only_first, sum(b and not a for a, b in zip(first, second, strict=True)))
+
+
+def sign_test(up: int, down: int) -> float:
+    """Exact two-sided p-value that rises and falls are equally likely."""
     from scipy.stats import binomtest
 
-    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
-    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
-    discordant = only_first + only_second
-    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    return float(binomtest(up, up + down).pvalue) if up + down else 1.0
 
 
 def paired(first: Sequence[bool], second: Sequence[bool], seed: int = 0) -> dict[str, Any]:

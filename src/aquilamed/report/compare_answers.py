@@ -88,7 +88,7 @@ def multiturn(pair: Pair) -> dict[Key, Test]:
     return found
 
 
-def perplexity(pair: Pair) -> dict[Key, tuple[float, float, Test]]:
+def losses(pair: Pair) -> dict[Key, tuple[float, float, Test]]:
     """(language, before or after training) → nats per token on either side, and the test, over documents that both held out.
 
     Where all losses are the same there is none.

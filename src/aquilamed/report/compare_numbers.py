@@ -7,7 +7,7 @@ from typing import Any, Literal
 from aquilamed.annotate import ASPECTS
 from aquilamed.report import compare_answers as answers
 from aquilamed.report.cells import get
-from aquilamed.report.compare_answers import Pair, Test
+from aquilamed.report.compare_answers import Key, Pair, Test
 from aquilamed.report.gather import Run
 from aquilamed.report.leaves import leaves
 from aquilamed.report.probe_sections import KINDS
@@ -50,7 +50,7 @@ def groups(one: Run, two: Run) -> Iterator[Group]:
     judged = {s: _judges(one, two, s) for s in pairs}
     yield Group("Records", tuple(_records(both)))
     yield Group("Perplexity of held-out text", tuple(_perplexity(both, one, two)), tuple(_held_out(one, two)))
-    yield Group("Trainings", tuple(_trainings(both)))
+    yield Group("Trainings", tuple(_trainings(both, answers.losses(_pair(one, two, "finetune")))))
     yield Group("Knowledge", tuple(_knowledge(both, pairs["knowledge"])), tuple(_asked(both)))
     yield Group("Answers judged in pairs", tuple(_pairwise(both, pairs["pairwise"])), judged["pairwise"])
     yield Group("Multi-turn dialogues", tuple(_multiturn(both, pairs["multiturn"])), judged["multiturn"])
@@ -93,7 +93,7 @@ def _records(both: Sides) -> Iterator[Line]:
 
 def _perplexity(both: Sides, one: Run, two: Run) -> Iterator[Line]:
     for pack in ("pack1", "pack2"):
-        tests = answers.perplexity(_pair(one, two, f"pretrain/stage{pack[-1]}"))
+        tests = answers.losses(_pair(one, two, f"pretrain/stage{pack[-1]}"))
         for when in ("before", "after"):
             sides = _inside(both, "perplexity", "sets", pack, when)
             for lang in _union(sides):
@@ -114,7 +114,7 @@ def _held_out(one: Run, two: Run) -> Iterator[str]:
             )
 
 
-def _trainings(both: Sides) -> Iterator[Line]:
+def _trainings(both: Sides, validation: dict[Key, tuple[float, float, Test]]) -> Iterator[Line]:
     for name in _union(_inside(both, "trainings")):
         sides = _inside(both, "trainings", name)
         for key in ("steps", "tokens"):
@@ -124,6 +124,10 @@ def _trainings(both: Sides) -> Iterator[Line]:
         yield Line(f"{name}: last loss", one, two)
     for key, word in (("first", "before training"), ("best", "at its best")):
         yield _line(f"SFT validation loss, {word}", both, "sft", key)
+    for (_, when), (first, second, test) in validation.items():
+        yield Line(
+            f"SFT validation loss {when} training, nats per token of the dialogues in common", first, second, test=test
+        )
     for when in ("before", "after"):
         yield _line(f"DPO preference accuracy, {when}", both, "dpo", when, "accuracy", form="percent")
         yield _line(f"DPO margin, {when}", both, "dpo", when, "margin")

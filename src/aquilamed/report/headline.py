@@ -29,7 +29,8 @@ def text(s: dict[str, Any]) -> list[str]:
     steps = s["knowledge_comparisons"]
     found = []
     trained = [c for told in s["perplexity"]["sets"].values() for c in (told or {}).get("comparisons", [])]
-    if any(c["noise"] for c in [*steps, *trained]):
+    tuned = [c for part in ("sft", "dpo") if (c := s[part].get("comparison"))]
+    if any(c["noise"] for c in [*steps, *trained, *tuned]):
         found.append(f"{NOISE.strip()} stands where the difference from the model before is no more than noise.")
     if steps:
         more = sum(not c["noise"] for c in steps)
@@ -105,14 +106,18 @@ def _perplexity(s: dict[str, Any]) -> Iterator[Line]:
 
 def _trainings(s: dict[str, Any]) -> Iterator[Line]:
     if s["sft"]["first"] is not None:
-        cells = {"pretrain": number(s["sft"]["first"]), "finetune": number(s["sft"]["best"])}
+        mark = NOISE if get(s["sft"], "comparison", "noise") else ""
+        cells = {"pretrain": number(s["sft"]["first"]), "finetune": number(s["sft"]["best"]) + mark}
         yield "SFT validation loss, nats per token", cells, "finetune"
     shares = [get(s["dpo"], when, "accuracy") for when in ("before", "after")]
     if shares != [None, None]:
         n = get(s["dpo"], "pairs", s["dpo"]["measured_on"])
         yield (
             "Preference accuracy" + (f" (n = {n:,} pairs)" if isinstance(n, int) else ""),
-            {"finetune": percent(shares[0]), "align": percent(shares[1])},
+            {
+                "finetune": percent(shares[0]),
+                "align": percent(shares[1]) + (NOISE if get(s["dpo"], "comparison", "noise") else ""),
+            },
             "align",
         )
 

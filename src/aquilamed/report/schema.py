@@ -55,11 +55,11 @@ class Filter(_Part):
     """corpus/quality alone: how often a defective text scores below a clean one."""
 
 
-class PerplexityComparison(_Part):
-    """The model after a training against an earlier one on the same held-out documents: paired bootstrap; nats per token."""
+class LossComparison(_Part):
+    """The model after a training against an earlier one on the same held-out documents or dialogues: paired bootstrap; nats per token."""
 
     lang: str
-    against: str
+    against: str | None = None
     documents: int
     tokens: int
     first: float
@@ -77,7 +77,7 @@ class PackPerplexity(_Part):
     intervals: dict[Literal["before", "after"], dict[str, Interval]] | None = None
     """95 %, bootstrap over documents."""
     documents: dict[str, int] | None = None
-    comparisons: list[PerplexityComparison] = Field(default_factory=list)
+    comparisons: list[LossComparison] = Field(default_factory=list)
 
 
 class PerplexitySets(_Part):
@@ -116,6 +116,8 @@ class Finetune(_Part):
     """Before the first step."""
     best: float | None
     best_step: int | None
+    comparison: LossComparison | None = None
+    """Of the saved model with the one before, over the validation dialogues."""
     rows: Measured
 
 
@@ -126,6 +128,8 @@ class Align(_Part):
     """ln 2 when the reference is right."""
     before: Measured
     after: Measured
+    comparison: Measured = None
+    """{n, gained, lost, p, noise}: pairs moved towards the chosen answer and away from it, a sign test."""
     pairs: Measured
     measured_on: str | None
 

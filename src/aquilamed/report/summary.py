@@ -50,7 +50,9 @@ def summarise(run: Run) -> dict[str, Any]:
         "perplexity": perplexity(run),
         "trainings": {s: training(run, s) for s in TRAININGS if s in artifacts},
         "sft": sft(run),
-        "dpo": {k: run.metric("align", k) for k in ("step0_loss", "before", "after", "pairs", "measured_on")},
+        "dpo": {
+            k: run.metric("align", k) for k in ("step0_loss", "before", "after", "comparison", "pairs", "measured_on")
+        },
         "deita": run.metric("instruct/deita"),
         "relevance": run.metric("instruct/relevance"),
         "topics": run.metric("instruct/select", "topics") or topics(run),
@@ -108,6 +110,7 @@ def sft(run: Run) -> dict[str, Any]:
         "first": values[0] if values else None,
         "best": min(values) if values else None,
         "best_step": run.metric("finetune", "best_step"),
+        "comparison": run.metric("finetune", "comparison"),
         "rows": run.metric("finetune", "rows"),
     }
 

@@ -67,9 +67,24 @@ def sft(s: dict[str, Any]) -> list[Table]:
         ["Validation loss before training, nats per token", number(r["first"])],
         ["Best validation loss", number(r["best"])],
         ["at step", count(r["best_step"])],
+        *_sft_step(r.get("comparison")),
         *([f"Dialogues: {k.replace('_', ' ')}", count(v)] for k, v in (r["rows"] or {}).items()),
     ]
     return [Table(["Supervised fine-tuning", ""], rows)]
+
+
+def _sft_step(c: dict[str, Any] | None) -> list[list[str]]:
+    if not c:
+        return []
+    told = f"{between(c['difference'], c['interval'], '{:+.4f}')}, {'noise' if c['noise'] else 'a difference'}"
+    return [[f"Change over the same {c['documents']:,} dialogues (95 % interval)", told]]
+
+
+def _dpo_step(c: dict[str, Any] | None) -> list[list[str]]:
+    if not c:
+        return []
+    told = f"{c['gained']:,} / {c['lost']:,}, p = {number(c['p'], 2)}, {'noise' if c['noise'] else 'a difference'}"
+    return [["Pairs moved towards the chosen answer / away from it (sign test)", told]]
 
 
 def dpo(s: dict[str, Any]) -> list[Table]:
@@ -80,6 +95,7 @@ def dpo(s: dict[str, Any]) -> list[Table]:
         ["Loss before the first step (ln 2 = 0.6931 when the reference is right)", number(d["step0_loss"], 5)],
         ["Preference accuracy, before → after", arrow(*(percent(get(d, k, "accuracy")) for k in ("before", "after")))],
         ["Margin, before → after", arrow(*(number(get(d, k, "margin")) for k in ("before", "after")))],
+        *_dpo_step(d.get("comparison")),
         ["Measured on", d["measured_on"] or ABSENT],
         *([f"Pairs: {k.replace('_', ' ')}", str(v) if isinstance(v, dict) else count(v)] for k, v in pairs.items()),
     ]

@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from aquilamed.config import StageFailed
+from aquilamed.evaluate.statistics import NOISE, sign_test
 from aquilamed.models import prompt_ids
 from aquilamed.records import Message, read_parts
 from aquilamed.stage import Context, Result
@@ -102,6 +103,7 @@ def run(ctx: Context, config: AlignConfig) -> Result:
             "step0_loss": measured["loss"][0][1],
             "before": {**told["before"][first], "train": told["before"]["train"]},
             "after": {**told["after"][first], "train": told["after"]["train"]},
+            "comparison": against_reference(after[first], before[first]),
             "measured_on": first,
             "beta": config.beta,
             "loss_type": config.loss,
@@ -141,6 +143,20 @@ def summary(scores: Scores, reference: Scores, beta: float) -> dict[str, float]:
         "margin": round(float(margins.mean()), 6),
         "likelihood_accuracy": round(float(np.mean(policy > 0)), 6),
     }
+
+
+def against_reference(scores: Scores, reference: Scores) -> dict[str, Any]:
+    """Whether training moved more pairs towards their chosen answer than away from it: a sign test over the margins.
+
+    Returns `n`, `gained` and `lost` (pairs of positive and of negative margin), `p`, and `noise` (p above 0.05).
+    """
+    moved = [
+        (c - r) - (c0 - r0)
+        for c, r, c0, r0 in zip(*(s[k] for s in (scores, reference) for k in ("chosen", "rejected")), strict=True)
+    ]
+    gained, lost = sum(m > 0 for m in moved), sum(m < 0 for m in moved)
+    p = sign_test(gained, lost)
+    return {"n": len(moved), "gained": gained, "lost": lost, "p": p, "noise": p > NOISE}
 
 
 def _pairs(ctx: Context, config: AlignConfig, tokenizer: Any) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -13,8 +13,9 @@ from pydantic import Field
 from aquilamed.config import StageFailed
 from aquilamed.control_tokens import divided, plain_ids
 from aquilamed.corpus.pack import best_fit
-from aquilamed.records import Message, read_parts
+from aquilamed.records import Message, read_parts, write_part
 from aquilamed.stage import Context, Result
+from aquilamed.train import heldout, ranks
 from aquilamed.train.batches import Row, collator, mean_loss
 from aquilamed.train.checks import check_data
 from aquilamed.train.common import TrainConfig, adapted, arguments, finish, is_heldout, once, placed, start, train
@@ -108,20 +109,25 @@ def run(ctx: Context, config: FinetuneConfig) -> Result:
     _set_dropout(model, config.dropout)
     pad = tokenizer.pad_token_id
     model = placed(ctx, adapted(ctx, config, model))
-    first = once(ctx, "eval_loss", lambda: mean_loss(model, validation, pad)[0]) if validation else None
+    before = once(ctx, "heldout", lambda: heldout.measure_rows(model, validation, pad)) if validation else []
     trainer = _trainer(ctx, config, model, tokenizer, training, validation)
     measured = train(ctx, config, trainer, "finetune")
-    evals = [[0, first]] if validation else []
+    evals = [[0, heldout.mean(before)]] if validation else []
     evals += [[h["step"], h["eval_loss"]] for h in trainer.state.log_history if "eval_loss" in h]
     best = trainer.state.best_global_step or measured["steps"]
+    after = heldout.measure_rows(trainer.model, validation, pad) if validation else []
     if config.average_last > 1 and validation:
-        measured["averaged_eval_loss"] = mean_loss(trainer.model, validation, pad)[0]
+        measured["averaged_eval_loss"] = heldout.mean(after)
+    losses = heldout.table(before, after)
+    if ranks.index() == 0:
+        write_part(ctx.out / heldout.FOLDER / "part-00000.parquet", losses)
     model = finish(ctx, trainer, tokenizer)
     return Result(
         metrics={
             **measured,
             **counts,
             "eval_loss": evals,
+            "comparison": next(iter(heldout.compare(losses, losses, ("before", "after"))), None),
             "best_step": best,
             "parameters": sum(p.numel() for p in model.parameters()),
             "method": config.method,
@@ -170,7 +176,7 @@ def _rows(ctx: Context, config: FinetuneConfig, tokenizer: Any) -> tuple[list[Ro
     told["duplicates"] = sum(len(g) - len({tuple(ids) for ids, _ in g}) for g in groups.values())
     padding = 1 - tokens / (len(training) * max(len(r["input_ids"]) for r in training))
     counts["data"] = check_data(ctx, config.limits, told, tokens, supervised, padding, "dialogue")
-    return training, pack_rows(groups[True], config.length, config.packing), counts
+    return training, pack_rows(groups[True], config.length, config.packing, names[True]), counts
 
 
 def _set_dropout(model: Any, share: float) -> None:

@@ -1,7 +1,7 @@
-"""Losses of a pack's held-out documents, each kept for itself: perplexities with intervals, and paired tests of two models.
+"""Losses of held-out documents, each kept for itself: perplexities with intervals, and paired tests of two models.
 
-heldout/ of a pre-training holds a row per document: its `id`, `lang`, `tokens` (predicted ones), and the nats of
-all of them under the model `before` and `after` the training.
+heldout/ of a training holds a row per document (dialogue): its `id`, `lang` ("all" where languages are not told apart),
+`tokens` (predicted ones), and the nats of all of them under the model `before` and `after` the training.
 """
 
 import math
@@ -16,7 +16,7 @@ from aquilamed.corpus.pack import PackedRows, documents
 from aquilamed.evaluate.statistics import by_chance, ratio_interval
 from aquilamed.stage import Context
 from aquilamed.train import ranks
-from aquilamed.train.batches import document_losses
+from aquilamed.train.batches import Row, document_losses
 
 FOLDER = "heldout"
 Losses = list[tuple[str, str, int, float]]
@@ -44,6 +44,18 @@ def measure(ctx: Context, model: Any, pack: Path, pad: int) -> Losses:
             raise StageFailed(f"the held-out documents in {folder.name} hold no token to measure the loss on")
         found += [(folder.name, name, tokens, nats) for name, (tokens, nats) in sorted(sums.items()) if tokens]
     return found
+
+
+def measure_rows(model: Any, rows: Sequence[Row], pad: int) -> Losses:
+    """The losses of packed rows whose `records` name their documents; see `measure`."""
+    losses = document_losses(model, rows, pad)
+    named = (one for row, found in zip(rows, losses, strict=True) for one in zip(row["records"], found, strict=True))
+    return sorted(("all", name, tokens, nats) for name, (nats, tokens) in named)
+
+
+def mean(losses: Sequence[Sequence[Any]]) -> float:
+    """Nats per predicted token."""
+    return float(sum(nats for *_, nats in losses) / sum(tokens for _, _, tokens, _ in losses))
 
 
 def table(before: Sequence[Sequence[Any]], after: Losses) -> pl.DataFrame:
