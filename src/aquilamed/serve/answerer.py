@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import begin_ids, document_end, prompt_ids
@@ -18,7 +18,8 @@ class TokenLogprob:
     """A token's natural log-probability under the model itself, before temperature and top-p."""
 
     token: str
-    logprob: float
+    logprob: float | None
+    """None for a text's first token, which nothing stands before."""
     top: tuple[tuple[str, float], ...] = ()
     """The likeliest tokens in its place, with theirs."""
 
@@ -39,9 +40,12 @@ class Answerer(ABC):
     """A model that answers many at once.
 
     Attributes:
+        echoes: whether it can say what it thinks of the prompt itself (`Sampling.echo`).
         tokenizer: with the house's chat template.
         context: longest prompt and answer together, in tokens.
     """
+
+    echoes: ClassVar[bool] = False
 
     def __init__(self, tokenizer: Any, context: int) -> None:
         self.tokenizer, self.context = tokenizer, context
@@ -86,6 +90,12 @@ class Answerer(ABC):
         with self._tokenizing:
             ids: list[int] = begin_ids(self.tokenizer) + self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids or [document_end(self.tokenizer)]
+
+    def text(self, prompt: Sequence[int]) -> str:
+        """A prompt as text, without the begin token, which whoever reads the text puts in front himself."""
+        begin = begin_ids(self.tokenizer)
+        ids = list(prompt)
+        return str(self.tokenizer.decode(ids[len(begin) :] if ids[: len(begin)] == begin else ids))
 
     def word(self, token: int) -> str:
         """A token as text."""

@@ -115,12 +115,16 @@ class Front:
         asked = parse(kind, await self._body(request))
         if asked.model is not None:
             self._check_model(asked.model)
+        sampling = asked.sampling()
+        if sampling.echo and not self.answerer.echoes:
+            message = "echo is not supported by this engine; aquilamed serve --engine transformers does"
+            raise Refusal(400, message, "unsupported_parameter", "echo")
         prompts = await run_in_threadpool(asked.prompts, self.answerer)
         n = asked.n or 1
         self._make_room(len(prompts) * n)
         answers = Answers(self.answerer, self.metrics, started)
         try:
-            answers.ask(prompts, n, asked.sampling())
+            answers.ask(prompts, n, sampling)
         except Invalid as error:
             raise Refusal(400, str(error), "context_length_exceeded", "messages") from error
         except StageFailed as error:

@@ -13,12 +13,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import ModelConfig, fit_embeddings, load_model, load_tokenizer, stop_ids
 from aquilamed.serve.answerer import Answerer, Piece, TokenLogprob
+from aquilamed.serve.echo import Entry, beside, prompt_logprobs
 from aquilamed.serve.pieces import Decoder, Stops
 from aquilamed.serve.sampling import Draw, Sampling, per_request_draws
 
@@ -45,6 +47,8 @@ class _Answer:
 class Engine(Answerer):
     """A loaded model with its tokenizer; thread-safe. Close it, or use it as a context manager."""
 
+    echoes = True
+
     def __init__(self, config: ModelConfig, *, max_concurrency: int = 16, max_context: int | None = None) -> None:
         """Load the model, onto the GPU where there is one.
 
@@ -69,11 +73,13 @@ class Engine(Answerer):
         # Never more at once than memory holds in full: transformers could set answers aside and take them up again, but
         # many long ones in little memory then push each other out for ever.
         users = max(1, min(max_concurrency, blocks // -(-self.context // PAGE)))
+        self._beside = beside(self.model)
         self.manager = self._manager(users, blocks)
         self._answers: dict[str, _Answer] = {}
         self._lock = threading.Lock()
         self._count = 0
         self._closing = False
+        self._echoing = ThreadPoolExecutor(1, "echoes")  # one at a time: beside the batch, within its memory
         started = threading.Event()
         self._thread = threading.Thread(target=self._work, args=(started,), daemon=True, name="answers")
         self._thread.start()
@@ -86,6 +92,7 @@ class Engine(Answerer):
         for name in running:
             self.cancel(name)
         self._thread.join()
+        self._echoing.shutdown()
 
     @property
     def alive(self) -> bool:
@@ -104,19 +111,42 @@ class Engine(Answerer):
             self._count += 1
             name = f"answer-{self._count}"
             self._answers[name] = answer
-        taken = self.manager.add_request(
-            list(prompt),
-            request_id=name,
-            max_new_tokens=min(sampling.max_tokens or room, room),
-            streaming=True,
-            eos_token_id=sorted(self.stop_ids),
-            **({"draw": draw} if draw else {}),
-        )
-        if taken is None:  # it has failed, or is being closed
+        if sampling.echo:
+            self._echoing.submit(self._echo, name, answer, list(prompt), sampling, room)
+        elif not self._begin(name, answer, list(prompt), min(sampling.max_tokens or room, room)):
             with self._lock:
                 self._answers.pop(name, None)
             raise StageFailed("the engine has ended")
         return name
+
+    def _begin(self, name: str, answer: _Answer, prompt: list[int], longest: int) -> bool:
+        """Put an answer into the batch; False when the engine has failed, or is being closed."""
+        taken = self.manager.add_request(
+            prompt,
+            request_id=name,
+            max_new_tokens=longest,
+            streaming=True,
+            eos_token_id=sorted(self.stop_ids),
+            **({"draw": answer.draw} if answer.draw else {}),
+        )
+        return taken is not None
+
+    def _echo(self, name: str, answer: _Answer, prompt: list[int], sampling: Sampling, room: int) -> None:
+        """Deliver the prompt, then begin the answer, if there shall be one."""
+        try:
+            top = sampling.logprobs
+            entries = [] if top is None else prompt_logprobs(self._beside, prompt, top, lambda: answer.done)
+        except RuntimeError as error:  # out of memory, say
+            self._finish(name, Piece(reason="error", error=_said(error)))
+            return
+        self._tell(answer, Piece(self.text(prompt), logprobs=tuple(self._named(entry) for entry in entries)))
+        if sampling.max_tokens == 0:
+            self._finish(name, Piece(reason="length"))
+        elif not answer.done:
+            if not self._begin(name, answer, prompt, min(sampling.max_tokens or room, room)):
+                self._finish(name, Piece(reason="error", error="the engine has ended"))
+            elif name not in self._answers:  # cancelled meanwhile
+                self.manager.cancel_request(name)
 
     def cancel(self, name: str) -> None:
         """See `Answerer.cancel`."""
@@ -202,7 +232,7 @@ class Engine(Answerer):
         else:
             self._tell(answer, Piece(text, len(new), logprobs))
 
-    def _named(self, entry: tuple[int, float, list[tuple[int, float]]]) -> TokenLogprob:
+    def _named(self, entry: Entry) -> TokenLogprob:
         token, logprob, top = entry
         return TokenLogprob(self.word(token), logprob, tuple((self.word(t), value) for t, value in top))
 

@@ -8,7 +8,8 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -156,10 +157,22 @@ class ChatBody(Body):
 class TextBody(Body):
     """POST /v1/completions."""
 
+    unable = {name: harmless for name, harmless in Body.unable.items() if name != "echo"}
     prompt: str | list[str] | list[int] | list[list[int]]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     best_of: Annotated[int, Field(ge=1, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = 16  # OpenAI's default of this endpoint
+    echo: bool | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = 16  # OpenAI's default of this endpoint
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.max_tokens == 0 and not self.echo:
+            raise Refusal(400, "max_tokens: 0 is for echo alone", None, "max_tokens")
+        return self
+
+    def sampling(self) -> Sampling:
+        """With the echo."""
+        return replace(super().sampling(), echo=bool(self.echo))
 
     def top(self) -> int | None:
         """As asked."""
@@ -244,7 +257,7 @@ def usage(prompt: int, answered: int) -> dict[str, int]:
 
 
 def _chat_logprobs(words: Sequence[TokenLogprob]) -> dict[str, Any]:
-    def named(token: str, logprob: float) -> dict[str, Any]:
+    def named(token: str, logprob: float | None) -> dict[str, Any]:
         return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
     return {"content": [named(w.token, w.logprob) | {"top_logprobs": [named(*t) for t in w.top]} for w in words]}
@@ -254,5 +267,6 @@ def _text_logprobs(words: Sequence[TokenLogprob]) -> dict[str, Any]:
     return {
         "tokens": [w.token for w in words],
         "token_logprobs": [w.logprob for w in words],
-        "top_logprobs": [dict(w.top) for w in words],
+        # Halves of characters look alike as text: the likelier one stays.
+        "top_logprobs": [None if w.logprob is None else dict(reversed(w.top)) for w in words],
     }

@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from aquilamed.config import StageFailed
-from aquilamed.models import begin_ids
 from aquilamed.serve.answerer import Answerer, Piece, TokenLogprob
 from aquilamed.serve.child import Child
 from aquilamed.serve.sampling import Sampling
@@ -117,7 +116,7 @@ class Remote(Answerer):
     def _request(self, prompt: list[int], sampling: Sampling, room: int) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "model": self.name,
-            "prompt": self._text(prompt) if self.as_text else prompt,
+            "prompt": self.text(prompt) if self.as_text else prompt,
             "max_tokens": min(sampling.max_tokens or room, room),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -133,11 +132,6 @@ class Remote(Answerer):
         if sampling.logprobs is not None:
             asked["logprobs"] = sampling.logprobs
         return asked
-
-    def _text(self, prompt: list[int]) -> str:
-        """A prompt as text; the server puts the begin token in front itself."""
-        begin = begin_ids(self.tokenizer)
-        return str(self.tokenizer.decode(prompt[len(begin) :] if prompt[: len(begin)] == begin else prompt))
 
     def _tell(self, name: str, piece: Piece) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ class Sampling:
     """What one request asks of the generation; names and meanings are OpenAI's."""
 
     max_tokens: int | None = None
-    """Longest answer in tokens; None is what the context leaves."""
+    """Longest answer in tokens; None is what the context leaves; 0, for an echo alone, none."""
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
@@ -26,6 +26,8 @@ class Sampling:
     presence_penalty: float = 0.0
     logprobs: int | None = None
     """None: none; else the chosen token's log-probability and this many of the likeliest."""
+    echo: bool = False
+    """Whether the answer begins with the prompt, its log-probabilities included where some are asked for."""
 
 
 class Draw:
