@@ -185,7 +185,7 @@ def test_perplexities_are_tested_on_the_documents_that_both_held_out(tmp_path: P
         put(space, "pretrain/stage1", "heldout", rows)
         metrics(space, "pretrain/stage1", perplexity={"before": {"zh": 20.0}, "after": {"zh": 12.0 + worse}})
     found = compare(one, two)
-    told = line(found, "mix 1, zh, after training: nats per token of the documents in common")
+    told = line(found, "mix 1, zh, after training: nats per token, documents in common")
     assert told.test is not None
     assert (told.test.n, told.test.of, told.test.noise) == (31, (36, 36), False)
     tokens = sum(10 + n for n in range(31))

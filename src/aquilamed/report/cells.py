@@ -83,3 +83,8 @@ def points(share: Any) -> str:
         interval and [100 * v for v in interval],
         "{:.1f}",
     )
+
+
+def difference(noise: bool, few: bool = False) -> str:
+    """What a tested difference is."""
+    return "too few to say" if few else "noise" if noise else "a difference"

@@ -14,7 +14,7 @@ import polars as pl
 
 from aquilamed.annotate import ASPECTS
 from aquilamed.config import StageFailed
-from aquilamed.evaluate.statistics import by_chance, interval, paired, ratio_interval
+from aquilamed.evaluate.statistics import FEWEST, by_chance, interval, paired, ratio_interval
 from aquilamed.evaluate.verdicts import POINTS
 from aquilamed.records import parts
 from aquilamed.workspace import Artifact
@@ -43,6 +43,8 @@ class Test:
     p: float | None
     noise: bool
     method: str
+    few: bool = False
+    """Whether it rests on too few to tell a difference from noise (`statistics.FEWEST`)."""
 
 
 def knowledge(pair: Pair) -> dict[Key, Test]:
@@ -101,11 +103,10 @@ def losses(pair: Pair) -> dict[Key, tuple[float, float, Test]]:
             if any(change):
                 span = ratio_interval(change, tokens)
                 one, two = (float(rows[c].sum()) / sum(tokens) for c in (when, f"{when}_2"))
-                found[lang, when] = (
-                    one,
-                    two,
-                    Test(len(rows), of, two - one, span, None, by_chance(span, len(rows)), BOOTSTRAP),
+                test = Test(
+                    len(rows), of, two - one, span, None, by_chance(span, len(rows)), BOOTSTRAP, len(rows) < FEWEST
                 )
+                found[lang, when] = one, two, test
     return found
 
 
@@ -149,5 +150,6 @@ def _means(
     change: Sequence[float], clusters: list[Any] | None, bounds: tuple[float, float], of: tuple[int, int]
 ) -> Test:
     span = interval(change, clusters=clusters, bounds=bounds)
-    noise = by_chance(span, len(set(clusters)) if clusters else len(change))
-    return Test(len(change), of, sum(change) / len(change), span, None, noise, BOOTSTRAP)
+    drawn = len(set(clusters)) if clusters else len(change)
+    mean = sum(change) / len(change)
+    return Test(len(change), of, mean, span, None, by_chance(span, drawn), BOOTSTRAP, drawn < FEWEST)

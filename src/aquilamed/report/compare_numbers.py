@@ -100,7 +100,7 @@ def _perplexity(both: Sides, one: Run, two: Run) -> Iterator[Line]:
                 name = f"mix {pack[-1]}, {lang}, {when} training"
                 yield _line(name, sides, lang)
                 if test := tests.get((lang, when)):
-                    yield Line(f"{name}: nats per token of the documents in common", *test[:2], test=test[2])
+                    yield Line(f"{name}: nats per token, documents in common", *test[:2], test=test[2])
 
 
 def _held_out(one: Run, two: Run) -> Iterator[str]:
@@ -126,7 +126,7 @@ def _trainings(both: Sides, validation: dict[Key, tuple[float, float, Test]]) ->
         yield _line(f"SFT validation loss, {word}", both, "sft", key)
     for (_, when), (first, second, test) in validation.items():
         yield Line(
-            f"SFT validation loss {when} training, nats per token of the dialogues in common", first, second, test=test
+            f"SFT validation loss {when} training: nats per token, dialogues in common", first, second, test=test
         )
     for when in ("before", "after"):
         yield _line(f"DPO preference accuracy, {when}", both, "dpo", when, "accuracy", form="percent")

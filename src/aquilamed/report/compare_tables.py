@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aquilamed.report.cells import ABSENT, Table, count, number, percent
+from aquilamed.report.cells import ABSENT, Table, count, difference, number, percent
 from aquilamed.report.compare import Comparison
 from aquilamed.report.compare_answers import MCNEMAR
 from aquilamed.report.compare_numbers import Group, Line
@@ -24,29 +24,33 @@ def parts(c: Comparison) -> list[Part]:
     """The recipe, the stages, and a part per group of numbers; equal numbers are counted, not listed."""
     keys = [[change.key, change.one, change.two] for change in c.recipe]
     recipe = [Table(["Key", c.one, c.two], keys, 3)] if keys else []
-    rows = [[s.name, s.one, s.two, ", ".join(s.changed) or _same(s.made)] for s in c.stages]
-    stages = Table(["Stage", c.one, c.two, "What differs"], rows, 4)
+    other = [s for s in c.stages if s.changed or not all(s.made)]
+    rows = [[s.name, s.one, s.two, ", ".join(s.changed) or _missing(s.made)] for s in other]
+    stages = [Table(["Stage", c.one, c.two, "What differs"], rows, 4)] if rows else []
+    alike = f"{len(c.stages) - len(other)} of {len(c.stages)} stages have the same artefact on both sides, with the same numbers."
     return [
         Part("The recipe", [] if keys else ["Every key is the same."], recipe),
-        Part("The stages", ["A stage whose artefact is the same gave the same numbers."], [stages]),
+        Part("The stages", [alike], stages),
         *(_numbers(group, c) for group in c.groups),
     ]
 
 
 def verdict(c: Comparison) -> str:
     """How many differences are more than noise, and how many would be by chance alone."""
-    tests = c.tests()
-    if not tests:
+    every = c.tests()
+    tests = [t for t in every if not t.few]
+    few = f" {len(every) - len(tests)} more rest on too few to say." if len(tests) < len(every) else ""
+    if not every:
         return "No question, dialogue, case or held-out document was answered by the same models on both sides: no difference is tested."
     more = sum(not t.noise for t in tests)
     return (
         f"{more} of {len(tests)} tested differences are more than noise (5 % level); "
-        f"of so many, {0.05 * len(tests):.1f} would seem so by chance."
+        f"of so many, {0.05 * len(tests):.1f} would seem so by chance.{few}"
     )
 
 
-def _same(made: tuple[bool, bool]) -> str:
-    return "nothing" if all(made) else "made on one side only" if any(made) else "not made on either side"
+def _missing(made: tuple[bool, bool]) -> str:
+    return "made on one side only" if any(made) else "not made on either side"
 
 
 def _numbers(group: Group, c: Comparison) -> Part:
@@ -58,14 +62,15 @@ def _numbers(group: Group, c: Comparison) -> Part:
     elif alike:
         text.append(f"{alike:,} numbers are equal." if shown else f"All {alike:,} numbers are equal.")
     tested = any(line.test for line in shown)
+    exact = any(line.test and line.test.method == MCNEMAR for line in shown)
     headers = [
         "",
         c.one,
         c.two,
         "Change",
-        *(["95 % interval", "McNemar's p", "In common", "This is"] if tested else []),
+        *(["95 % interval", *(["McNemar's p"] if exact else []), "In common", "This is"] if tested else []),
     ]
-    rows = [[line.what, *_values(line), *(_test(line) if tested else [])] for line in shown]
+    rows = [[line.what, *_values(line), *(_test(line, exact) if tested else [])] for line in shown]
     return Part(group.title, text, [Table(headers, rows)] if rows else [])
 
 
@@ -86,15 +91,15 @@ def _values(line: Line) -> list[str]:
     return [form(line.one), form(line.two), change]
 
 
-def _test(line: Line) -> list[str]:
+def _test(line: Line, exact: bool) -> list[str]:
     test = line.test
     if test is None:
-        return ["", "", "", ""]
+        return [""] * (4 if exact else 3)
     unit, sign = (100, ".1f") if line.form == "percent" else (1, ".3g")
     span = ABSENT if test.interval is None else " to ".join(f"{unit * v:+{sign}}" for v in test.interval)
-    p = number(test.p, 2) if test.method == MCNEMAR else ""
+    p = [number(test.p, 2) if test.method == MCNEMAR else ""] if exact else []
     common = f"{test.n:,}" if test.of == (test.n, test.n) else f"{test.n:,} (of {test.of[0]:,} and {test.of[1]:,})"
-    return [span, p, common, "noise" if test.noise else "a difference"]
+    return [span, *p, common, difference(test.noise, test.few)]
 
 
 def page(c: Comparison) -> str:

@@ -31,7 +31,9 @@ def text(s: dict[str, Any]) -> list[str]:
     trained = [c for told in s["perplexity"]["sets"].values() for c in (told or {}).get("comparisons", [])]
     tuned = [c for part in ("sft", "dpo") if (c := s[part].get("comparison"))]
     if any(c["noise"] for c in [*steps, *trained, *tuned]):
-        found.append(f"{NOISE.strip()} stands where the difference from the model before is no more than noise.")
+        found.append(
+            f"{NOISE.strip()} stands where the difference from the model before is no more than noise, or rests on too few to say."
+        )
     if steps:
         more = sum(not c["noise"] for c in steps)
         found.append(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from aquilamed.evaluate.parity import KNOWLEDGE, NAMES
-from aquilamed.report.cells import ABSENT, Table, accuracy, count, get, number, percent
+from aquilamed.report.cells import ABSENT, Table, accuracy, count, difference, get, number, percent
 
 
 def knowledge(s: dict[str, Any]) -> list[Table]:
@@ -51,7 +51,7 @@ def _comparisons(s: dict[str, Any]) -> list[Table]:
             _range(c["interval"] and [100 * v for v in c["interval"]], sign=True),
             f"{c['gained']:,} / {c['lost']:,}",
             number(c["p"], 2),
-            "noise" if c["noise"] else "a difference",
+            difference(c["noise"]),
         ]
         for c in s["knowledge_comparisons"]
     ]

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from aquilamed.report.cells import ABSENT, Table, arrow, between, count, get, number, percent, spans
+from aquilamed.evaluate.statistics import FEWEST
+from aquilamed.report.cells import ABSENT, Table, arrow, between, count, difference, get, number, percent, spans
 
 PERPLEXITY = (
     "Per token, on documents kept out of training, with 95 % bootstrap intervals over documents. Stage 1 is measured on the "
     "documents held out of mix 1, stage 2 on those of mix 2: only numbers of one row compare. The difference is tested on "
-    "the same documents (paired bootstrap); where its interval holds 0, or under six documents, it is noise."
+    "the same documents (paired bootstrap); where its interval holds 0 it is noise."
 )
 
 
@@ -50,7 +51,7 @@ def _perplexity_steps(s: dict[str, Any]) -> list[Table]:
         [
             *(c["lang"], mix, f"{c['against']} → {after}"),
             *(number(c["first"]), number(c["second"]), between(c["difference"], c["interval"], "{:+.4f}")),
-            *(count(c["documents"]), count(c["tokens"]), "noise" if c["noise"] else "a difference"),
+            *(count(c["documents"]), count(c["tokens"]), _verdict(c)),
         ]
         for pack, (mix, _, after) in spans(s["perplexity"]).items()
         for c in (s["perplexity"]["sets"][pack] or {}).get("comparisons", [])
@@ -73,18 +74,22 @@ def sft(s: dict[str, Any]) -> list[Table]:
     return [Table(["Supervised fine-tuning", ""], rows)]
 
 
+def _verdict(c: dict[str, Any]) -> str:
+    return difference(c["noise"], c["documents"] < FEWEST)
+
+
 def _sft_step(c: dict[str, Any] | None) -> list[list[str]]:
     if not c:
         return []
-    told = f"{between(c['difference'], c['interval'], '{:+.4f}')}, {'noise' if c['noise'] else 'a difference'}"
-    return [[f"Change over the same {c['documents']:,} dialogues (95 % interval)", told]]
+    words = f"{between(c['difference'], c['interval'], '{:+.4f}')}, {_verdict(c)}"
+    return [[f"Change over the same {c['documents']:,} dialogues (95 % interval)", words]]
 
 
 def _dpo_step(c: dict[str, Any] | None) -> list[list[str]]:
     if not c:
         return []
-    told = f"{c['gained']:,} / {c['lost']:,}, p = {number(c['p'], 2)}, {'noise' if c['noise'] else 'a difference'}"
-    return [["Pairs moved towards the chosen answer / away from it (sign test)", told]]
+    words = f"{c['gained']:,} / {c['lost']:,}, p = {number(c['p'], 2)}, {difference(c['noise'])}"
+    return [["Pairs moved towards the chosen answer / away from it (sign test)", words]]
 
 
 def dpo(s: dict[str, Any]) -> list[Table]:
