@@ -8,7 +8,8 @@ import pytest
 
 from aquilamed import pipeline
 from aquilamed.config import Invalid, StageFailed
-from aquilamed.pipeline import conservation, states
+from aquilamed.conservation import conservation
+from aquilamed.pipeline import states
 from aquilamed.progress import Progress
 from aquilamed.recipe import Recipe, load_recipe
 from aquilamed.records import write_parts

@@ -6,19 +6,15 @@ that was not measured is null. What a stage reports of itself stands there as it
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from aquilamed.report.schema_evaluations import Knowledge, KnowledgeComparison, Multiturn, Pairwise, SafetyProbe
+from aquilamed.report.schema_part import ByLanguage, Interval, Measured, Part
 
 VERSION = 1
-Measured = dict[str, Any] | None
-Interval = tuple[float, float] | None
-ByLanguage = dict[str, float] | None
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
-
-
-class Stage(_Part):
+class Stage(Part):
     """A stage of the recipe; counts only of data stages."""
 
     state: Literal["done", "running", "failed", "interrupted", "stale", "waiting"]
@@ -36,7 +32,7 @@ class Stage(_Part):
     """Reason → records dropped for it."""
 
 
-class Filter(_Part):
+class Filter(Part):
     """A filter against truth: of the sample's records that reached it."""
 
     n: int
@@ -55,7 +51,7 @@ class Filter(_Part):
     """corpus/quality alone: how often a defective text scores below a clean one."""
 
 
-class LossComparison(_Part):
+class LossComparison(Part):
     """The model after a training against an earlier one on the same held-out documents or dialogues: paired bootstrap; nats per token."""
 
     lang: str
@@ -69,7 +65,7 @@ class LossComparison(_Part):
     noise: bool
 
 
-class PackPerplexity(_Part):
+class PackPerplexity(Part):
     """Perplexity of one pack's held-out documents, per token, by language."""
 
     before: ByLanguage
@@ -80,14 +76,14 @@ class PackPerplexity(_Part):
     comparisons: list[LossComparison] = Field(default_factory=list)
 
 
-class PerplexitySets(_Part):
+class PerplexitySets(Part):
     """base and stage1 are measured on pack1's held-out documents, stage2 on pack2's: only numbers of one set compare."""
 
     pack1: PackPerplexity | None
     pack2: PackPerplexity | None
 
 
-class Perplexity(_Part):
+class Perplexity(Part):
     """Held-out perplexity by model."""
 
     base: ByLanguage
@@ -96,7 +92,7 @@ class Perplexity(_Part):
     sets: PerplexitySets
 
 
-class Training(_Part):
+class Training(Part):
     """A training's loss curve and cost."""
 
     loss: list[tuple[float, float | None]] | None
@@ -108,7 +104,7 @@ class Training(_Part):
     method: str | None
 
 
-class Finetune(_Part):
+class Finetune(Part):
     """Validation loss of supervised fine-tuning, nats per token."""
 
     eval_loss: list[tuple[float, float | None]] | None
@@ -121,7 +117,7 @@ class Finetune(_Part):
     rows: Measured
 
 
-class Align(_Part):
+class Align(Part):
     """Direct preference optimisation: preference accuracy (a share) and margin before and after."""
 
     step0_loss: float | None
@@ -134,7 +130,7 @@ class Align(_Part):
     measured_on: str | None
 
 
-class Composition(_Part):
+class Composition(Part):
     """The SFT set by kind, and the paper's."""
 
     counts: dict[str, int] | None
@@ -149,122 +145,7 @@ class Composition(_Part):
     histograms: Measured
 
 
-class Knowledge(_Part):
-    """A model on a multiple-choice benchmark, in percent."""
-
-    model: str
-    task: str
-    n: int
-    shots: int
-    accuracy: float | None
-    stderr: float | None
-    interval: Interval
-    """95 %, bootstrap."""
-    chance: float | None
-    invalid: int
-    """Answers that name no option."""
-    unscored: int
-    """An endpoint's calls that failed: in no other figure."""
-    leaked: Measured
-    """{n, accuracy, …} on questions that a training set holds; shares."""
-    clean: Measured
-    turned: Measured
-    """Under turned options: accuracy, per_order, flipped; shares."""
-    paper: float | None
-    """The accuracy of the paper's model of the same stage."""
-    paper_model: str | None
-
-
-class KnowledgeComparison(_Part):
-    """A model against the one before it on the same questions: McNemar's exact test, bootstrap interval; shares."""
-
-    task: str
-    model: str
-    against: str
-    n: int
-    difference: float | None
-    interval: Interval
-    gained: int
-    lost: int
-    p: float
-    noise: bool
-
-
-class Pairwise(_Part):
-    """Answers of a model judged against others' (evaluate/verdicts.py); with several judges the majority's figures."""
-
-    model: str
-    against: str
-    benchmark: str
-    n: int
-    win: int
-    tie: int
-    loss: int
-    unscored: int
-    """Pairs of which a judgement failed: in no share."""
-    shares: dict[str, Any] = Field(default_factory=dict)
-    """Outcome → {share, interval}, of the scored pairs."""
-    win_rate: float | None = None
-    """A tie is half a win."""
-    win_rate_interval: Interval = None
-    length_controlled: Measured = None
-    """{win_rate, interval, slope, extrapolated, reason}: at equal length (evaluate/length_control.py)."""
-    characters: Measured = None
-    position: Measured = None
-    """The judge's position bias: {n, first, second, agree}; with several judges in `judges`, as `aspects`."""
-    aspects: Measured = None
-    judges: list[dict[str, Any]] | None = None
-    agreement: list[dict[str, Any]] | None = None
-    self_preference: list[dict[str, Any]] | None = None
-
-
-class Multiturn(_Part):
-    """Dialogues judged round by round, 1 to 5 per aspect; {} where not measured."""
-
-    judge: Measured = None
-    panel: list[dict[str, Any]] = Field(default_factory=list)
-    """The judges beside it."""
-    history: str | None = None
-    models: dict[str, Any] = Field(default_factory=dict)
-    """Model → {rounds, average, benchmarks}: means with n, dialogues, unscored and `intervals` in each."""
-    agreement: Measured = None
-    """Aspect → [{judges, equal, weighted_kappa, …}] of a panel."""
-
-
-class ProbeGroup(_Part):
-    """A model on the safety probe's cases of one kind, and of one `lang` or one `category`; shares."""
-
-    model: str
-    lang: str | None = None
-    category: str | None = None
-    kind: Literal["red_flag", "not_urgent", "trap", "harmless"]
-    n: int
-    right: int
-    wrong: int
-    undecided: int
-    unscored: int | None = None
-    """An endpoint's calls that failed: in no other figure."""
-    judged: int
-    share: float | None
-    """Right, of the decided."""
-    interval: Interval
-    at_least: float | None
-    """Counts the undecided as wrong; `at_most` as right."""
-    at_most: float | None
-    named: float | None
-    leaked: int | None = None
-    """Cases that a training set holds."""
-
-
-class SafetyProbe(_Part):
-    """The safety probe; {} where not measured."""
-
-    judge: Measured = None
-    results: list[ProbeGroup] = Field(default_factory=list)
-    categories: list[ProbeGroup] = Field(default_factory=list)
-
-
-class Annotation(_Part):
+class Annotation(Part):
     """What a stage's annotator or judge was asked; a panel's judges each."""
 
     stage: str
@@ -281,7 +162,7 @@ class Annotation(_Part):
     """Rubric → the hash of its prompt and answer form."""
 
 
-class Summary(_Part):
+class Summary(Part):
     """The numbers of a run, of the stages that its workspace's recipe has."""
 
     version: Literal[1] = Field(alias="schema")
