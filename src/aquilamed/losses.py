@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from aquilamed.allocator import keep_memory
 from aquilamed.scoring import BATCH_TOKENS, batches, shared_start
 from aquilamed.train.attention import use_documents
+from aquilamed.train.flash import Documents
 from aquilamed.train.matmul import packed_products, product
 
 PACK_TOKENS = {"cpu": 1024}
@@ -112,11 +113,11 @@ def packed_states(model: Any, rows: Sequence[Sequence[int]], places: Sequence[Se
     starts = [0, *ends[:-1]]
     ids = [t for row, skip in zip(rows, skipped, strict=True) for t in row[skip:]]
     positions = [p for row, skip in zip(rows, skipped, strict=True) for p in range(skip, len(row))]
+    documents = Documents((s, e, 0, skip) for s, e, skip in zip(starts, ends, skipped, strict=True))
     hidden = model.base_model(
         input_ids=torch.tensor([ids], device=model.device),
         position_ids=torch.tensor([positions], device=model.device),
-        use_cache=False,
-        documents=[(s, e, 0, skip) for s, e, skip in zip(starts, ends, skipped, strict=True)],
+        **documents.inputs(),
     ).last_hidden_state[0]
     at = [
         s + p - skip if p >= skip else p

@@ -9,11 +9,13 @@ import pytest
 import tiny_model as tiny
 from aquilamed.models import ModelConfig, load_model, load_tokenizer
 from aquilamed.train import head
-from aquilamed.train.attention import attend
+from aquilamed.train.attention import attend, use_documents
 from aquilamed.train.batches import batch_for, collate, flatten, mean_loss
 from aquilamed.train.fast import make_fast, takes_documents
 from aquilamed.train.finetune import encode, pack_rows
+from aquilamed.train.flash import Documents
 from aquilamed.train.pairs import share_prompts
+from aquilamed.train.shard import layers
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen3", "gemma3"])
@@ -114,10 +116,32 @@ def test_head_in_slices_equals_the_whole_softmax(one_weight: bool, monkeypatch: 
 def test_a_model_that_waits_for_its_gpu_is_not_made_fast_for_a_cpu(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    model = load_model(ModelConfig(path=str(base)))
-    assert head.plain(model)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert not head.plain(model)
+    model = make_fast(load_model(ModelConfig(path=str(base))))
+    assert takes_documents(model)
+    assert not any("forward" in vars(m) for m in model.modules() if isinstance(m, torch.nn.Linear)), "oneDNN is a CPU's"
+
+
+def test_layers_are_not_compiled_anew_for_other_documents(base: Path, rows: list[dict[str, Any]]) -> None:
+    import torch
+    from torch._dynamo.utils import counters
+
+    model, plain = (load_model(ModelConfig(path=str(base))) for _ in range(2))
+    for one in (model, plain):
+        use_documents(one)
+    torch._dynamo.reset()
+    for layer in layers(model):
+        layer.compile(backend="aot_eager")
+    graphs = []
+    for parts in (1, 2, 3, 4):  # the same tokens as other documents
+        count = len(rows[0]["input_ids"])
+        batch = flatten([{**rows[0], "position_ids": [i % (count // parts) for i in range(count)]}])
+        del batch["labels"]
+        with torch.no_grad():
+            assert torch.allclose(model(**batch).logits, plain(**batch).logits, atol=1e-5)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0
+    assert len(set(graphs)) == 1
 
 
 def test_unequal_weights_are_refused_where_one_was_promised() -> None:
@@ -172,7 +196,7 @@ def test_sliding_window_and_prefix_are_kept() -> None:
 
     torch.manual_seed(0)
     q, k, v = torch.randn(1, 4, 10, 8), torch.randn(1, 2, 10, 8), torch.randn(1, 2, 10, 8)
-    got, _ = attend(Module(), q, k, v, None, documents=[(0, 6, 0, 0), (6, 10, 0, 2)], sliding_window=3)
+    got, _ = attend(Module(), q, k, v, None, documents=Documents([(0, 6, 0, 0), (6, 10, 0, 2)]), sliding_window=3)
     sight = torch.zeros(10, 10, dtype=torch.bool)
     for i in range(6):
         sight[i, max(0, i - 2) : i + 1] = True

@@ -27,7 +27,7 @@ def test_smoke_run_prints_one_object(
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--smoke"])
     gpu.main()
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    for way in ("plain", "ours"):
+    for way in ("plain", "ours", "trainer", "trl"):
         assert result[way]["tokens_per_second"] > 0
         assert result[way]["utilisation"] > 0
         assert result[way]["steps"] >= 2

@@ -232,7 +232,7 @@ def _trainer(ctx: Context, config: AlignConfig, model: Any, tokenizer: Any, pair
             # TRL's own takes batches in the data's order (much padding) and does not survive an interruption.
             # DPOTrainer has hashed the weights, which shards do not allow, and added its head, which ours replaces.
             if not is_sharded(self.model):
-                make_fast(self.model, one_weight=False)
+                make_fast(self.model, one_weight=False, compiled=config.compiled)
                 placed(ctx, self.model)
             scores = once(ctx, f"reference-{name}", lambda: pair_scores(self, dataset, reference=True))
             for key in ("chosen", "rejected"):
@@ -276,6 +276,7 @@ def pair_scores(trainer: Any, dataset: Any, reference: bool = False) -> Scores:
         reference: with adapters switched off.
     """
     import torch
+    from accelerate.utils import send_to_device
 
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
     size = [len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) for r in dataset]
@@ -285,7 +286,7 @@ def pair_scores(trainer: Any, dataset: Any, reference: bool = False) -> Scores:
     for chosen, counts in ranks.share([order[at : at + width] for at in range(0, len(order), width)]):
         batch = trainer.data_collator([dataset[i] for i in chosen])
         del batch["records"]
-        batch = {k: v if k == "shared" else v.to(model.device) for k, v in batch.items() if not k.startswith("ref_")}
+        batch = send_to_device({k: v for k, v in batch.items() if not k.startswith("ref_")}, model.device)
         labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, -100)
         adapters = model.disable_adapter if reference and hasattr(model, "disable_adapter") else torch.no_grad
         with torch.no_grad(), adapters(), trainer.accelerator.autocast():

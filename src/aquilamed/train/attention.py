@@ -5,25 +5,24 @@ PyTorch's kernels are made for. A document may also look back at a shared prefix
 prompt and not the chosen answer in between.
 """
 
-from collections.abc import Sequence
 from typing import Any
+
+from aquilamed.train.flash import Documents, fits, flash
 
 NAME = "documents"
 
 
-Span = tuple[int, int, int, int]
-"""A document: (start, end, prefix start, prefix end); no prefix is (0, 0)."""
-
-
 def use_documents(model: Any) -> None:
-    """Let a model's attention take `documents`, a list of spans; its batch is then one row.
+    """Let a model's attention take `documents`; its batch is then one row.
 
     Whether that gives what the model gives otherwise depends on its architecture: `losses.can_pack` tries it.
     """
+    import torch
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(NAME, attend)
+    # Compiled layers call it as it is: documents differ with every batch, and each would be compiled anew.
+    AttentionInterface.register(NAME, torch.compiler.disable(attend))
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
 
@@ -36,7 +35,7 @@ def attend(
     attention_mask: Any,
     dropout: float = 0.0,
     scaling: float | None = None,
-    documents: Sequence[Span] | None = None,
+    documents: Documents | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Any, None]:
@@ -55,6 +54,8 @@ def attend(
         )
     if any(kwargs.get(k) is not None for k in ("softcap", "s_aux", "position_bias", "is_causal")):
         raise NotImplementedError("packed attention: this architecture's attention has a part that is not built here")
+    if fits(query, key, dropout):
+        return flash(query, key, value, documents, dropout, scaling, sliding_window), None
     pieces = []
     for start, end, low, high in documents:
         k, v = key[:, :, start:end], value[:, :, start:end]

@@ -7,6 +7,7 @@ from typing import Any
 from aquilamed.config import StageFailed
 from aquilamed.train import ranks
 from aquilamed.train.fast import takes_documents
+from aquilamed.train.flash import Documents
 from aquilamed.train.shard import let_go
 
 Row = dict[str, Any]
@@ -49,8 +50,7 @@ def flatten(rows: Sequence[Row]) -> dict[str, Any]:
         "input_ids": ids,
         "position_ids": positions,
         "labels": labels.masked_fill(positions == 0, -100),
-        "documents": [(a, b, 0, 0) for a, b in pairwise(starts)],
-        "use_cache": False,
+        **Documents((a, b, 0, 0) for a, b in pairwise(starts)).inputs(),
     }
 
 
@@ -103,7 +103,9 @@ def _own_losses(
 
     model.eval()
     fused = getattr(model, "fused_head", False)
-    with torch.no_grad():  # what a sharded model gathers in inference mode could not be trained with
+    device = model.device.type
+    half = torch.autocast(device, torch.bfloat16, enabled=device == "cuda")  # as in training
+    with torch.no_grad(), half:  # what a sharded model gathers in inference mode could not be trained with
         for number, (row, counts) in enumerate(ranks.share(rows)):
             batch = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in batch_for(model, [row], pad).items()}
             labels = batch.pop("labels")

@@ -7,13 +7,11 @@ The formulae follow what PyTorch keeps for the backward pass of a Llama-style la
 from dataclasses import asdict, dataclass
 
 from aquilamed.train.hardware import Layout
-from aquilamed.train.head import SLICE_BYTES
+from aquilamed.train.head import GPU_SLICE_BYTES, SLICE_BYTES
 from aquilamed.train.shape import Shape
 
 RUNTIME = 10**9
 """Bytes of a GPU that are nobody's: CUDA's context, kernels' workspaces, NCCL's buffers."""
-HEAD_CHUNK = 2**29
-"""Most bytes of logits that are on a GPU at once."""
 FLOAT32 = 4
 """Bytes of a number."""
 
@@ -30,6 +28,8 @@ class Setup:
     weights: int = 4
     accumulates: bool = True
     checkpointing: bool = False
+    compiled: bool = False
+    """Whether layers are compiled on a GPU; not together with checkpointing."""
     offload: bool = False
     answers: int = 1
     """Rows per record: 2 in DPO."""
@@ -98,6 +98,7 @@ def _activations(shape: Shape, setup: Setup, adapters: int) -> int:
     queries, keys, values and result; the gated feed-forward part four times its width. In float32 all have four bytes;
     under autocast norms stay float32 and their outputs are there in bf16 too, the rest is bf16.
 
+    Compiled layers keep the residual stream twice and the rest in bf16; norms are computed again.
     With checkpointing each layer keeps its input, and one layer at a time all of this. With adapters on a CPU the heap has
     holes from the second step on, about as large as what their layers put out (measured, not derived; see docs/log.md);
     where all weights learn, the moments fill them.
@@ -106,6 +107,8 @@ def _activations(shape: Shape, setup: Setup, adapters: int) -> int:
     if not setup.gpu:
         holes = 2 * shape.hidden + shape.queries + 2 * shape.keys + 2 * shape.ffn if adapters else 0
         layer, row = 4 * (6 * shape.hidden + inside + holes), 4 * shape.hidden
+    elif setup.compiled:
+        layer, row = 8 * shape.hidden + 2 * inside, setup.weights * shape.hidden
     elif setup.weights > 2:
         layer, row = 28 * shape.hidden + 2 * inside, 4 * shape.hidden
     else:
@@ -119,7 +122,7 @@ def _activations(shape: Shape, setup: Setup, adapters: int) -> int:
 def _logits(shape: Shape, setup: Setup, trained: int) -> int:
     """A slice of the logits with its exponentials and their gradient, and the head's gradient in float32 where it learns."""
     tokens = setup.tokens * setup.answers
-    chunk = min(4 * tokens * shape.vocabulary, HEAD_CHUNK if setup.gpu else SLICE_BYTES)
+    chunk = min(4 * tokens * shape.vocabulary, GPU_SLICE_BYTES if setup.gpu else SLICE_BYTES)
     early = 4 * shape.vocabulary * shape.hidden if trained >= shape.blocks else 0
     return 3 * chunk + early
 

@@ -78,6 +78,9 @@ class TrainConfig(Config):
     """With how much left out, doubled or padded a training still starts."""
     gradient_checkpointing: bool = True
     """Whether a GPU recomputes activations to save memory; never on a CPU, where it only costs time."""
+    compile: bool = True
+    """Whether a GPU compiles the layers in the first step (some ten seconds); not with gradient_checkpointing, whose
+    second forward pass PyTorch cannot compile around attention by document."""
     save_steps: int | None = Field(default=200, ge=1)
     """Steps between checkpoints; none writes none, and an interrupted training starts again."""
 
@@ -96,6 +99,11 @@ class TrainConfig(Config):
         if self.average_last > 1 and (self.method == "lora" or self.save_steps is None):
             raise ValueError("average_last needs method: full and save_steps")
         return self
+
+    @property
+    def compiled(self) -> bool:
+        """Whether layers are compiled where there is a GPU."""
+        return self.compile and not self.gradient_checkpointing
 
     def identity(self) -> dict[str, Any]:
         """The values that decide the result: how often it is saved does only where checkpoints are averaged."""

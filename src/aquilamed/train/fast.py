@@ -1,7 +1,7 @@
-"""What makes a training on a CPU fast, put onto a model: the head, attention by document, oneDNN, memory that is kept.
+"""What makes a training fast, put onto a model: the head, attention by document, compiled layers, oneDNN, kept memory.
 
 None of it changes what is computed: losses and gradients are those of the plain model up to the last bits of float32
-(tests/train/test_fast.py). On a GPU only the fused head is used.
+(tests/train/test_fast.py), on a GPU of bfloat16 (tests/train/test_gpu.py).
 """
 
 from typing import Any
@@ -11,19 +11,31 @@ from aquilamed.losses import can_pack
 from aquilamed.train.attention import NAME, use_documents
 from aquilamed.train.head import add_head, plain
 from aquilamed.train.matmul import fast_linear
+from aquilamed.train.shard import layers
 
 
-def make_fast(model: Any, one_weight: bool = True) -> Any:
-    """Prepare a model for training on this machine and return it; see `add_head` for `one_weight`."""
+def make_fast(model: Any, one_weight: bool = True, compiled: bool = False) -> Any:
+    """Prepare a model for training on this machine and return it.
+
+    Args:
+        one_weight: see `add_head`.
+        compiled: whether layers are compiled on a GPU; what differs with every batch (the documents) is not.
+    """
+    import torch
+
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    gpu = torch.cuda.is_available()
     usual = plain(base)
     packs = usual and _can_pack(base)
-    add_head(model, one_weight)
-    if usual:
+    add_head(model, one_weight, compiled)
+    if usual and not gpu:
         keep_memory()
         fast_linear(model)
     if packs:
         use_documents(base)
+    if packs and gpu and compiled:
+        for layer in layers(base):
+            layer.compile()
     return model
 
 

@@ -105,7 +105,7 @@ def run(ctx: Context, config: FinetuneConfig) -> Result:
     """
     model, tokenizer, base = start(ctx, "pretrain/stage1", "pretrain/stage2")
     training, validation, counts = _rows(ctx, config, tokenizer)
-    make_fast(model)
+    make_fast(model, compiled=config.compiled)
     _set_dropout(model, config.dropout)
     pad = tokenizer.pad_token_id
     model = placed(ctx, adapted(ctx, config, model))

@@ -85,6 +85,7 @@ def training_memory(
         weights=weights,
         accumulates=config.batch > config.micro_batch * devices,
         checkpointing=checkpointing,
+        compiled=config.compile and gpu and not checkpointing,
         offload=offload,
         answers=2 if isinstance(config, AlignConfig) else 1,
     )

@@ -7,14 +7,14 @@ prefix) and not at the chosen answer, and its positions go on from the prompt's 
 from collections.abc import Sequence
 from typing import Any
 
-from aquilamed.train.attention import Span
+from aquilamed.train.flash import Documents, Span
 
 Pair = dict[str, Any]
 """`prompt_ids`, `chosen_ids`, `rejected_ids`, and perhaps `ref_chosen_logps`, `ref_rejected_logps`."""
 
 
 def share_prompts(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """The `shared` argument of a model with our head: `input_ids`, `position_ids`, `documents` and `heads`.
+    """The `shared` argument of a model with our head: what it is called with, and `heads`.
 
     `heads` holds the places whose states predict the answers' tokens: all chosen answers', then all rejected ones', as
     in TRL's batches.
@@ -38,6 +38,6 @@ def share_prompts(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {
         "input_ids": torch.tensor([ids]),
         "position_ids": torch.tensor([positions]),
-        "documents": spans,
+        **Documents(spans).inputs(),
         "heads": torch.tensor(heads["chosen_ids"] + heads["rejected_ids"]),
     }

@@ -56,7 +56,7 @@ def run(ctx: Context, config: PretrainConfig) -> Result:
     pack = ctx.inputs[name].path
     model, tokenizer, base = start(ctx, "pretrain/stage1")
     pad = tokenizer.pad_token_id
-    make_fast(model)
+    make_fast(model, compiled=config.compiled)
     rows = NamedRows(pack / "train", name)
     counts = _check(ctx, config, ctx.inputs[name].manifest["metrics"], rows)
     model = placed(ctx, adapted(ctx, config, model))

@@ -33,17 +33,22 @@ def shard(model: Any, free: bool = True, offload: bool = False) -> Any:
     mesh = init_device_mesh("cuda" if gpu else "cpu", (ranks.count(),))
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if gpu else MixedPrecisionPolicy()
     place = CPUOffloadPolicy() if offload and gpu else OffloadPolicy()
-    names = set(getattr(model, "_no_split_modules", None) or ())
-    layers = [m for m in model.modules() if type(m).__name__ in names]
-    if not layers:
+    blocks = layers(model)
+    if not blocks:
         raise StageFailed(
             f"{type(model).__name__} does not name its layers, so it cannot be sharded; hardware.layouts: [ddp] can"
         )
-    for module in [*layers, model]:
+    for module in [*blocks, model]:
         fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=place, reshard_after_forward=free)
     if whole := [name for name, p in model.named_parameters() if not _is_shard(p)]:
         raise StageFailed(f"{len(whole)} parameters were not sharded: {', '.join(whole[:5])}")
     return model
+
+
+def layers(model: Any) -> list[Any]:
+    """The model's transformer layers, by the class that its architecture names; none where it names none."""
+    names = set(getattr(model, "_no_split_modules", None) or ())
+    return [m for m in model.modules() if type(m).__name__ in names]
 
 
 def is_sharded(model: Any) -> bool:
