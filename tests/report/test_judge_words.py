@@ -31,7 +31,7 @@ def test_a_judge_that_takes_the_first_answer_cannot_tell() -> None:
     assert said.startswith("The judge names the same side, or a tie, in both orders for 2 of 60 pairs (95 %: 0 to 8 %)")
     assert "in 57 the answer that was shown first won both times" in said
     assert "this judge cannot tell these answers apart" in said
-    assert cannot_tell(always)
+    assert cannot_tell(always) == (1, 1)
     assert cell(always) == "judge cannot tell"
 
 
@@ -41,26 +41,27 @@ def test_a_judge_that_keeps_to_its_answer_is_believed() -> None:
     assert "for 36 of 40 pairs" in said
     assert "cannot tell" not in said
     assert "coin" not in said
-    assert not cannot_tell(steady)
+    assert cannot_tell(steady) == (0, 1)
     assert cell(steady) == "50.0 (40 to 60)"
 
 
 def test_too_few_pairs_are_no_proof_of_a_good_judge() -> None:
     (said,) = pairs(summary(comparison(4, 4, 0)))
     assert "too few pairs to say that this judge tells the answers apart" in said
-    assert not cannot_tell(comparison(4, 4, 0))
+    assert cannot_tell(comparison(4, 4, 0)) == (0, 1)
 
 
 def test_a_panel_tells_while_one_of_it_does() -> None:
-    one, other = comparison(30, 0, 30, "small"), comparison(30, 30, 0, "large")
+    one, other = comparison(30, 0, 30, "/models/small"), comparison(30, 30, 0, "large")
     both = one | {"judges": one["judges"] + other["judges"]}
     small, large = pairs(summary(both))
     assert small.startswith("small names")
     assert "cannot tell" in small
     assert large.startswith("large names")
     assert "cannot tell" not in large
-    assert not cannot_tell(both)
-    assert cannot_tell(one)
+    assert cannot_tell(both) == (1, 2)
+    assert cell(both) == "50.0 (40 to 60), 1 of 2 judges cannot tell"
+    assert cell(one) == "judge cannot tell"
 
 
 def test_much_that_is_unscored_is_said() -> None:
@@ -68,7 +69,7 @@ def test_much_that_is_unscored_is_said() -> None:
     assert said == (
         "9 of 10 pairs of align against reference (huatuo) are unscored (no answer, or a judgement that failed): in no share."
     )
-    assert not cannot_tell(comparison(0, 0, 0)), "nothing was seen of it"
+    assert cannot_tell(comparison(0, 0, 0)) == (0, 0), "nothing was seen of it"
     models = {"align": {"average": {"n": 6, "unscored": 4}}, "base": {"average": {"n": 9, "unscored": 1}}}
     (said,) = rounds({"multiturn": {"models": models}})
     assert said.startswith("4 of 10 rounds of align are unscored")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from aquilamed.printable import printable
-from aquilamed.report.cells import Table, between, count, get, percent, points
+from aquilamed.report.cells import Table, between, called, count, get, percent, points
 
 NOTE = (
     "Every judge compared, in both orders, the pairs of answers that people had judged. κ is Cohen's; a judge agrees with "
@@ -24,12 +24,12 @@ def calibration(s: dict[str, Any]) -> list[Table]:
         for a in (*told["with_people"], *told["among"])
     ]
     bias = [
-        [printable(j["judge"]), *(points(j["position"][k]) for k in ("first", "second", "agree")), count(j["unscored"])]
+        [called(j["judge"]), *(points(j["position"][k]) for k in ("first", "second", "agree")), count(j["unscored"])]
         for j in told["judges"]
     ]
     own = [
         [
-            *(printable(p["judge"]), percent(p["given"]), percent(p["others"])),
+            *(called(p["judge"]), percent(p["given"]), percent(p["others"])),
             *(points({"share": p["difference"], "interval": p["interval"]}), count(p["n"])),
         ]
         for p in told["self_preference"]

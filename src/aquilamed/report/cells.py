@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from aquilamed.printable import printable
+
 ABSENT = "not measured"
 Row = list[str]
 
@@ -83,6 +85,12 @@ def points(share: Any) -> str:
         interval and [100 * v for v in interval],
         "{:.1f}",
     )
+
+
+def called(judge: Any) -> str:
+    """A judge's name as it is shown: of a local model's folder the last part."""
+    name = printable(judge)
+    return name.rstrip("/").rpartition("/")[2] if name.startswith("/") else name
 
 
 def difference(noise: bool, few: bool = False) -> str:

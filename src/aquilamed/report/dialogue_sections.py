@@ -4,8 +4,7 @@ from typing import Any
 
 from aquilamed.annotate import ASPECTS
 from aquilamed.evaluate.parity import PAIRWISE
-from aquilamed.printable import printable
-from aquilamed.report.cells import Table, between, count, get, number, percent, points
+from aquilamed.report.cells import Table, between, called, count, get, number, percent, points
 
 
 def pairwise(s: dict[str, Any]) -> list[Table]:
@@ -34,7 +33,7 @@ def pairwise(s: dict[str, Any]) -> list[Table]:
 
 def _who(r: dict[str, Any], judge: dict[str, Any]) -> list[str]:
     """Model, against and benchmark, the latter with the judge's name where there are several."""
-    name = f", {printable(judge['judge'])}" if "judge" in judge else ""
+    name = f", {called(judge['judge'])}" if "judge" in judge else ""
     return [r["model"], r["against"], r["benchmark"] + name]
 
 
@@ -85,7 +84,7 @@ def _position(s: dict[str, Any]) -> list[Table]:
 def _agreement(s: dict[str, Any]) -> list[Table]:
     rows = [
         [
-            *(r["model"], r["against"], r["benchmark"], " and ".join(printable(name) for name in a["judges"])),
+            *(r["model"], r["against"], r["benchmark"], " and ".join(called(name) for name in a["judges"])),
             *(percent(a["equal"]), between(a["kappa"], a["kappa_interval"]), count(a["answered"])),
         ]
         for r in s["pairwise"]
@@ -98,7 +97,7 @@ def _agreement(s: dict[str, Any]) -> list[Table]:
 def _own(s: dict[str, Any]) -> list[Table]:
     rows = [
         [
-            *(printable(p["judge"]), f"{p['own']} ({r['model']} against {r['against']}, {r['benchmark']})"),
+            *(called(p["judge"]), f"{p['own']} ({r['model']} against {r['against']}, {r['benchmark']})"),
             *(percent(p["given"]), percent(p["others"])),
             *(points({"share": p["difference"], "interval": p["interval"]}), count(p["n"])),
         ]
@@ -121,7 +120,7 @@ def multiturn(s: dict[str, Any]) -> list[Table]:
         parts = [(str(r["round"]), r) for r in told["rounds"]] + [("all", told["average"])]
         tasks = told.get("benchmarks") or {}
         parts += [(f"all of {task}", part["average"]) for task, part in tasks.items() if len(tasks) > 1]
-        parts += [(f"all, {printable(judge)}", average) for judge, average in (told.get("judges") or {}).items()]
+        parts += [(f"all, {called(judge)}", average) for judge, average in (told.get("judges") or {}).items()]
         for name, r in parts:
             aspects = (between(r[a], get(r, "intervals", a)) for a in ASPECTS)
             rows.append([model, name, *aspects, *(count(r.get(k)) for k in ("n", "dialogues", "unscored"))])
@@ -129,7 +128,7 @@ def multiturn(s: dict[str, Any]) -> list[Table]:
     caption = "Means on a scale from 1 to 5, with 95 % bootstrap intervals over dialogues"
     agree = [
         [
-            *(aspect, " and ".join(printable(name) for name in a["judges"]), percent(a["equal"])),
+            *(aspect, " and ".join(called(name) for name in a["judges"]), percent(a["equal"])),
             *(between(a["weighted_kappa"], a["weighted_kappa_interval"]), count(a["answered"])),
         ]
         for aspect, found in (s["multiturn"].get("agreement") or {}).items()

@@ -143,10 +143,12 @@ def _dialogues(s: dict[str, Any]) -> Iterator[Line]:
 def _rate(r: dict[str, Any]) -> str:
     if r.get("win_rate") is None:
         return ABSENT
-    if cannot_tell(r):
+    lost, judges = cannot_tell(r)
+    if lost and lost == judges:
         return "judge cannot tell"
     span = r.get("win_rate_interval")
-    return f"{100 * r['win_rate']:.1f}" + (f" ({100 * span[0]:.0f} to {100 * span[1]:.0f})" if span else "")
+    rate = f"{100 * r['win_rate']:.1f}" + (f" ({100 * span[0]:.0f} to {100 * span[1]:.0f})" if span else "")
+    return f"{rate}, {lost} of {judges} judges cannot tell" if lost else rate
 
 
 def _safety(s: dict[str, Any]) -> Iterator[Line]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from aquilamed.evaluate.statistics import interval
 from aquilamed.printable import printable
-from aquilamed.report.cells import ABSENT, get
+from aquilamed.report.cells import ABSENT, called, get
 from aquilamed.report.gather import Run
 
 COIN = 0.5
@@ -19,12 +19,12 @@ def who_judged(run: Run, stage: str) -> list[str]:
     judge = run.metric(stage, "judge")
     if not judge:
         return [f"This evaluation is {ABSENT}."]
-    panel = [printable(j["name"]) for j in run.metric(stage, "panel") or []]
+    panel = [called(j["name"]) for j in run.metric(stage, "panel") or []]
     asked = (
         ", ".join(f"{printable(name)} {printable(mark)[:8]}" for name, mark in judge.get("rubrics", {}).items())
         or "unknown"
     )
-    who = "a rule-based rater, not an LLM" if judge.get("kind") == "offline" else printable(judge.get("name"))
+    who = "a rule-based rater, not an LLM" if judge.get("kind") == "offline" else called(judge.get("name"))
     told = [f"The judge is {who} (rubric {asked})."]
     if panel:
         told.append(
@@ -38,10 +38,11 @@ def pairs(s: dict[str, Any]) -> list[str]:
     return [*(_telling(name, seen) for name, seen in _seen(s["pairwise"]).items()), *_unscored_pairs(s)]
 
 
-def cannot_tell(comparison: dict[str, Any]) -> bool:
-    """Whether every judge of a comparison contradicts itself, from one order to the other, at least as often as a coin would."""
+def cannot_tell(comparison: dict[str, Any]) -> tuple[int, int]:
+    """How many judges of a comparison contradict themselves, from one order to the other, at least as often as a coin would;
+    and of how many."""
     seen = _seen([comparison]).values()
-    return bool(seen) and all(agree <= COIN * n for n, agree, _, _ in seen)
+    return sum(agree <= COIN * n for n, agree, _, _ in seen), len(seen)
 
 
 def rounds(s: dict[str, Any]) -> list[str]:
@@ -79,7 +80,7 @@ def _seen(comparisons: list[dict[str, Any]]) -> dict[str, _Seen]:
             told = judge.get("position") or {}
             if n := told.get("n"):
                 counts = (round((get(told, k, "share") or 0) * n) for k in ("agree", "first", "second"))
-                name = printable(judge["judge"]) if "judge" in judge else ""
+                name = judge.get("judge", "")
                 before = found.get(name, (0, 0, 0, 0))
                 found[name] = tuple(a + b for a, b in zip(before, (n, *counts), strict=True))
     return found
@@ -88,7 +89,7 @@ def _seen(comparisons: list[dict[str, Any]]) -> dict[str, _Seen]:
 def _telling(name: str, seen: _Seen) -> str:
     n, agree, first, second = seen
     span = interval([1.0] * agree + [0.0] * (n - agree), bounds=(0, 1))
-    who = name or "The judge"
+    who = called(name) if name else "The judge"
     told = f"{who} names the same side, or a tie, in both orders for {agree:,} of {n:,} pairs"
     told += f" (95 %: {100 * span[0]:.0f} to {100 * span[1]:.0f} %)" if span else ""
     if first or second:
