@@ -1,5 +1,6 @@
 """A random two-layer Llama, a small byte-level BPE tokenizer, and a stage context: what these tests share."""
 
+import string
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +26,19 @@ TEXTS = [
 ]
 
 
-def build(folder: Path, seed: int = 0, tied: bool = True, architecture: str = "llama", context: int = 512) -> Path:
+def build(
+    folder: Path,
+    seed: int = 0,
+    tied: bool = True,
+    architecture: str = "llama",
+    context: int = 512,
+    ascii_only: bool = False,
+) -> Path:
     """Write the tiny model and its tokenizer; the same every time for a seed. Untied, its answers are more varied.
 
     Args:
         context: tokens that it holds.
+        ascii_only: its tokens, and so whatever it says, are printable; otherwise broken characters are among them.
 
     Architectures: llama, qwen3 (queries and keys are normalised), gemma3 (that, and a window of 16 tokens in every other
     layer).
@@ -44,9 +53,14 @@ def build(folder: Path, seed: int = 0, tied: bool = True, architecture: str = "l
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    texts, alphabet = TEXTS, pre_tokenizers.ByteLevel.alphabet()
+    if ascii_only:
+        texts, alphabet = (
+            TEXTS[:3],
+            [*string.ascii_letters, *string.digits, *string.punctuation, "Ġ", "Ċ"],
+        )  # space, newline
     raw.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+        texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
     )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", bos_token="<|im_start|>", unk_token="<|endoftext|>"

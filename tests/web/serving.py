@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -29,3 +30,13 @@ def served(workspace: Workspace, settings: Settings | None = None) -> Iterator[s
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+def set_longest(page: Any, tokens: int) -> None:
+    """Set the longest answer. Its field is only the page's own a frame after it is there: what is typed before is gone."""
+    page.locator("#settings button").first.click()
+    field = page.locator("#longest input[type=number]")
+    field.wait_for()
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    field.fill(str(tokens))
+    field.press("Tab")

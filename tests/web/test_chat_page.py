@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import served
+from serving import served, set_longest
 
 import release_workspace
 import tiny_model
@@ -37,9 +37,7 @@ def opened(context: Any, site: str, longest: int = 48, language: str = "en") -> 
     page = context.new_page()
     page.goto(f"{site}/{language}/chat")
     page.wait_for_function("document.querySelector('#model input')?.value === 'align'")
-    page.locator("#settings button").first.click()
-    page.locator("#longest input[type=number]").fill(str(longest))
-    page.locator("#longest input[type=number]").press("Tab")
+    set_longest(page, longest)
     return page
 
 

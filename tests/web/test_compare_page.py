@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pairs_workspace import make, run
-from serving import served
+from serving import served, set_longest
 
 import tiny_model
 from aquilamed.pipeline import states
@@ -42,7 +42,7 @@ def artifact(root: Path, stage: str) -> Artifact:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    tiny_model.build(tmp_path / "tiny")
+    tiny_model.build(tmp_path / "tiny", ascii_only=True)  # answers that cleaning leaves as they are
     complaints = ("fever", "cough", "rash", "gout", "migraine", "a cold", "asthma", "anaemia")
     rows = [
         {
@@ -64,9 +64,7 @@ def test_from_a_prompt_to_the_next_runs_dpo(browser: Any, root: Path) -> None:
         page = context.new_page()
         page.goto(f"{site}/en/compare")
         page.wait_for_function("document.querySelector('#second input')?.value === 'finetune'")
-        page.locator("#settings button").first.click()
-        page.locator("#longest input[type=number]").fill("32")
-        page.locator("#longest input[type=number]").press("Tab")
+        set_longest(page, 32)
         for number in range(2):
             page.locator("#prompt textarea").fill(f"What helps against a headache, number {number}? {HOSTILE}")
             page.locator("#prompt textarea").press("Enter")
@@ -102,5 +100,5 @@ def test_from_a_prompt_to_the_next_runs_dpo(browser: Any, root: Path) -> None:
     assert len(rows) == 2
     for comparison in made:
         better = comparison.answers[votes[comparison.id].swapped]  # A was voted for
-        assert any(row[:3] in better for row in rows)
+        assert better in rows
     assert artifact(root, "align").metrics["pairs"]["train"] == before + 2

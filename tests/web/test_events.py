@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import served
+from serving import served, set_longest
 
 import release_workspace
 import tiny_model
@@ -48,9 +48,7 @@ def test_answers_asked_for_at_once(browser: Any, site: str) -> None:
     page = context.new_page()
     page.goto(f"{site}/en/chat")
     page.wait_for_function("document.querySelector('#model input')?.value === 'align'")
-    page.locator("#settings button").first.click()
-    page.locator("#longest input[type=number]").fill("16")
-    page.locator("#longest input[type=number]").press("Tab")
+    set_longest(page, 16)
     page.locator("#said textarea").fill("What is a fever?")
     page.locator("#said textarea").press("Enter")
     said = ""
