@@ -1,11 +1,16 @@
 """Both languages have every word, and the browser's language is kept to."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import aquilamed.web
+from aquilamed.annotate.hazards import KINDS
+from aquilamed.corpus.rules import _CUES
+from aquilamed.stages import BY_NAME
 from aquilamed.web.text import LANGUAGES, Text, preferred, table
 
 CODE = Path(aquilamed.web.__file__).parent
@@ -27,6 +32,41 @@ def test_the_code_and_the_table_have_the_same_keys() -> None:
     calls = set(re.findall(r"""text\(["']([a-z_]+\.\w+)["']""", source))
     assert calls <= set(table())
     assert {key for key in table() if key not in used and f"{key.split('.')[0]}." not in used} == set()
+
+
+def rules_of(value: ast.expr) -> Iterator[str]:
+    """The reasons of an expression: one text, or one of two."""
+    for one in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
+        if isinstance(one, ast.Constant):
+            yield f"sources.{one.value}"
+
+
+def reasons() -> Iterator[str]:
+    """Every reason that the code can give a dropped record: written out, or put together of a stage and a rule."""
+    stages = "|".join({*(name.rpartition("/")[2] for name, s in BY_NAME.items() if s.records), "sources", "mix"})
+    for file in [f for part in ("sources", "corpus", "instruct", "prefer") for f in (CODE.parent / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Constant(str(text)) if re.fullmatch(rf"({stages})\.(?!json|parquet)\w+", text):
+                    yield text
+                case ast.Call(ast.Name("Misfit"), [rule, *_]) | ast.Call(ast.Name("bad"), [_, _, rule, *_]):
+                    yield from rules_of(rule)
+                case ast.Assign([ast.Name("rule")], value):
+                    yield from rules_of(value)
+                case ast.Tuple([ast.Constant(str(rule)), ast.JoinedStr() | ast.Name("detail")]) if (
+                    file.name == "rules.py"
+                ):
+                    yield f"rules.{rule}"
+    yield from (f"rules.{name}" for name in _CUES)
+    yield from (f"safety.{kind}" for kind in KINDS)
+    yield from (f"{stage}.{how}" for stage in ("dedup", "questions") for how in ("exact", "near"))
+
+
+def test_every_reason_for_dropping_has_words_and_no_other() -> None:
+    found = {"reason." + name.replace(".", "_") for name in reasons()}
+    assert found == {key for key in table() if key.startswith("reason.")}
+    assert Text("zh").reason("dedup.near") == "近似重复 · dedup.near"
+    assert Text("zh").reason("<b>.new") == "<b>.new"
 
 
 def test_no_visible_word_outside_the_table() -> None:

@@ -30,8 +30,13 @@ class Text:
         return table()[key][self.language].format(**values)
 
     def known(self, key: str, default: str) -> str:
-        """The text of a key that the table may lack (a reason, a source), else the default."""
+        """The text of a key that the table may lack (a role, a column), else the default."""
         return table()[key][self.language] if key in table() else default
+
+    def reason(self, name: str) -> str:
+        """Why a record was dropped ("rules.advert") in words, its name behind them; of an unknown one the name alone."""
+        words = self.known("reason." + name.replace(".", "_"), "")
+        return f"{words} · {name}" if words else name
 
 
 def preferred(accept_language: str, cookies: Mapping[str, str]) -> str:

@@ -120,12 +120,16 @@ class _Vote:
 
     def _open(self) -> tuple[Any, Any]:
         try:
-            names = models(self.site.workspace).names()
+            names, first, second = self._two()
         except Invalid:
-            names = []
+            return gr.update(), gr.update()
         choices = [(n, n) for n in names]
-        first, second = (names[0], names[min(1, len(names) - 1)]) if names else (None, None)
         return gr.update(choices=choices, value=first), gr.update(choices=choices, value=second)
+
+    def _two(self) -> tuple[list[str], str, str]:
+        """All models, and the newest two (or the one there is, twice)."""
+        names = models(self.site.workspace).names()
+        return names, names[0], names[:2][-1]
 
     async def _ask(
         self, prompt: str, first: str, second: str, system: str, temperature: float, top_p: float, longest: int, seed: int
@@ -136,6 +140,12 @@ class _Vote:
         sampling = sampling_of(temperature, top_p, longest, seed)
         if not prompt.strip():
             yield [None, "", *clean, *closed]
+            return
+        try:
+            if not (first and second):  # asked before the page knew the models
+                _, first, second = self._two()
+        except Invalid as error:
+            yield [None, self.site.html("problem.html.j2", message=str(error)), *clean, *closed]
             return
         if first == second and (sampling.temperature == 0 or sampling.seed is not None):
             yield [None, self.site.html("problem.html.j2", message=self.text("compare.same")), *clean, *closed]

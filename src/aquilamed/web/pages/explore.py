@@ -135,7 +135,10 @@ def _offered(site: Site, name: str) -> tuple[Any, Any]:
         return gr.Dropdown(choices=[_any(site)], value=""), gr.Dropdown(choices=[_any(site)], value="")
     reasons = sorted(artifact.manifest["reasons"].items(), key=lambda item: -item[1])
     return (
-        gr.Dropdown(choices=[_any(site), *((f"{reason} ({count:,})", reason) for reason, count in reasons)], value=""),
+        gr.Dropdown(
+            choices=[_any(site), *((f"{site.text.reason(reason)} ({count:,})", reason) for reason, count in reasons)],
+            value="",
+        ),
         gr.Dropdown(choices=[_any(site), *numeric(artifact)], value=""),
     )
 

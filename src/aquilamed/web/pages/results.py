@@ -38,7 +38,7 @@ def build(site: Site) -> None:
     gr.HTML(f"<h2>{text('results.compare')}</h2>", padding=False)
     with gr.Row():
         other = gr.Dropdown([], label=text("results.other"), elem_id="other")
-        button = gr.Button(text("results.compare_button"), elem_id="compare")
+        button = gr.Button(text("results.compare_button"), elem_id="compare", interactive=False)
     compared = gr.HTML(elem_id="comparison")
 
     def written() -> str:
@@ -55,11 +55,11 @@ def build(site: Site) -> None:
             "frame.html.j2", path="/results/compare", query={"with": name}, title=text("results.compare"), links={}
         )
 
-    def offered() -> gr.Dropdown:
+    def offered() -> tuple[gr.Dropdown, gr.Button]:
         names = neighbours(site.workspace.root)
-        return gr.Dropdown(choices=names, value=names[0] if names else None)
+        return gr.Dropdown(choices=names, value=names[0] if names else None), gr.Button(interactive=bool(names))
 
-    gr.on(None, offered, None, other, show_progress="hidden")
+    gr.on(None, offered, None, [other, button], show_progress="hidden")
     anew.click(written, None, shown, concurrency_limit=1)
     button.click(comparison, other, compared)
 
