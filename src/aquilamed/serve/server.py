@@ -12,6 +12,7 @@ from aquilamed.serve.answerer import Answerer
 from aquilamed.serve.engines import answerer
 from aquilamed.serve.sampling import Sampling
 from aquilamed.serve.target import short_name
+from aquilamed.slow_clients import protocol
 
 if TYPE_CHECKING:
     from aquilamed.serve.app import Front
@@ -85,6 +86,7 @@ def run(front: "Front", listener: socket.socket, grace: int) -> None:
 
     config = uvicorn.Config(
         front.app(),
+        http=protocol(),
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=grace,

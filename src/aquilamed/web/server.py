@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import uvicorn
 
+from aquilamed.slow_clients import protocol
 from aquilamed.web.access import Settings
 from aquilamed.workspace import Workspace
 
@@ -26,6 +27,7 @@ def run(workspace: Workspace, settings: Settings, socket: sockets.socket, browse
     address = f"http://{settings.host if ':' not in settings.host else f'[{settings.host}]'}:{socket.getsockname()[1]}/"
     config = uvicorn.Config(
         build_app(workspace, settings),
+        http=protocol(),
         log_level="warning",
         access_log=False,
         server_header=False,
