@@ -12,13 +12,11 @@ from aquilamed.config import Invalid, StageFailed
 from aquilamed.serve.emergency import emergency, notice
 from aquilamed.serve.sampling import Sampling
 from aquilamed.web.chatting import Turn, answer, as_jsonl, as_markdown, kept, message_language, messages, sampling_of
-from aquilamed.web.decoding import decoding
+from aquilamed.web.decoding import LONGEST, decoding
 from aquilamed.web.opening import on_opening
 from aquilamed.web.shared import models
 from aquilamed.web.site import Page, Site
 
-LONGEST = 20_000
-"""Characters of a message."""
 _KEPT_IN_BROWSER = "aquilamed-chat"
 _COMMON: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
 _DOWNLOAD = """(name, text) => {
@@ -78,11 +76,7 @@ class _Chat:
         kept_there = gr.BrowserState([], storage_key=_KEPT_IN_BROWSER, secret=_KEPT_IN_BROWSER)
         turns = gr.State([])
         model = gr.Dropdown(label=text("chat.model"), elem_id="model", filterable=False)
-        with gr.Accordion(text("chat.settings"), open=False, elem_id="settings"):
-            system = gr.Textbox(
-                "", label=text("chat.system"), lines=2, max_lines=8, max_length=LONGEST, elem_id="system"
-            )
-            temperature, top_p, longest, seed = decoding(text)
+        system, *drawn = decoding(text)
         log = gr.HTML(elem_id="log")
         said = gr.Textbox(
             label=text("chat.say"), lines=1, max_lines=8, max_length=LONGEST, elem_id="said", autofocus=True
@@ -100,7 +94,7 @@ class _Chat:
             gr.Textbox(visible="hidden", elem_id="file-text"),
         )
 
-        settings = [model, system, temperature, top_p, longest, seed]
+        settings = [model, system, *drawn]
         shown = [turns, log, said]
         on_opening(self._open, kept_there, [model, turns, log])
         keep: dict[str, Any] = {"fn": lambda turns: turns, "inputs": turns, "outputs": kept_there, **_COMMON}

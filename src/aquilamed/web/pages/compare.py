@@ -17,13 +17,11 @@ from aquilamed.serve.emergency import emergency, notice
 from aquilamed.serve.sampling import Sampling
 from aquilamed.web.access import user
 from aquilamed.web.chatting import Turn, answer, message_language, messages, sampling_of
-from aquilamed.web.decoding import decoding
+from aquilamed.web.decoding import LONGEST, decoding
 from aquilamed.web.keys import script
 from aquilamed.web.shared import desk, models
 from aquilamed.web.site import Page, Site
 
-LONGEST = 20_000
-"""Characters of a prompt."""
 KEYS = {
     "1": "#say-1",
     "0": "#say-0",
@@ -85,11 +83,7 @@ class _Vote:
         with gr.Row():
             first = gr.Dropdown(label=text("compare.first"), elem_id="first", filterable=False, min_width=140)
             second = gr.Dropdown(label=text("compare.second"), elem_id="second", filterable=False, min_width=140)
-        with gr.Accordion(text("chat.settings"), open=False, elem_id="settings"):
-            system = gr.Textbox(
-                "", label=text("chat.system"), lines=2, max_lines=8, max_length=LONGEST, elem_id="system"
-            )
-            settings = decoding(text)
+        settings = decoding(text)
         prompt = gr.Textbox(
             "", label=text("compare.prompt"), lines=1, max_lines=8, max_length=LONGEST, elem_id="prompt", autofocus=True
         )
@@ -111,7 +105,7 @@ class _Vote:
         form = [*aspects, dangerous, comment]
         gr.on(None, self._open, None, [first, second], **_COMMON)
         gr.on(None, None, None, None, js=script(KEYS))
-        asked = [prompt, first, second, system, *settings]
+        asked = [prompt, first, second, *settings]
         gr.on([ask.click, prompt.submit], self._ask, asked, [blind, shown, *form, *says], **_COMMON).then(
             None, None, None, js="() => document.activeElement.blur()"
         )
