@@ -2,7 +2,9 @@
 
 from typing import Any
 
+_KEPT = "\n\t\u200c\u200d"  # the joiners: emoji of families and professions, Persian and Indic words
+
 
 def printable(text: Any) -> str:
-    """Text without control, direction or other invisible characters, line feeds and tabs aside: each becomes �."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(text))
+    """Text without control, direction or other invisible characters, which become �; line feeds, tabs and joiners stay."""
+    return "".join(c if c.isprintable() or c in _KEPT else "\ufffd" for c in str(text))
