@@ -9,7 +9,7 @@ Llama-style, 1.2 B parameters, random weights, float32 with bf16 autocast, docum
     plain      as an example would: batches of 8 padded to their longest, gradient checkpointing, logits in full
     ours       packed rows of 4096 without padding, FlashAttention inside documents, the head in slices, compiled layers
     [trainer]  the same as the stage pretrain/stage1 trains: Trainer, checks of every loss, the stage's collator
-    [trainer-again] that with gradient checkpointing, the stage's default
+    [trainer-again] that with gradient checkpointing, as where memory is short
     [trl]      SFTTrainer as TRL's documentation has it: batches of 8, padded, gradient checkpointing
     [trl-best] SFTTrainer packed, with Liger's kernels where they are installed, without checkpointing
 

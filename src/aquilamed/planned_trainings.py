@@ -20,7 +20,7 @@ from aquilamed.train.budget import disk, flops
 from aquilamed.train.common import TrainConfig
 from aquilamed.train.finetune import FinetuneConfig
 from aquilamed.train.hardware import ArchitectureConfig, HardwareConfig
-from aquilamed.train.layouts import Choice, Machine, allowed, choices, learned, too_small
+from aquilamed.train.layouts import Choice, Machine, choices, first_fit, learned, too_small
 from aquilamed.train.shape import Shape, base_shape, shape_of
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ def check_hardware(recipe: Recipe) -> None:
             )
         elif shape is not None:
             found = choices(shape, config, length_of(recipe, stage), machine)
-            if not any(allowed(c, config, machine) and c.fits for c in found):
+            if first_fit(found, config, machine) is None:
                 wrong.append(too_small(stage, config, machine, found))
     if wrong:
         raise Invalid("\n".join(wrong))
 
 
 def planned_choice(recipe: Recipe, stage: str) -> Choice:
-    """How a training is spread: the first layout that the recipe allows and that fits.
+    """How a training is spread (`first_fit`).
 
     Raises `Invalid` when none does, and while nobody knows the base model.
     """
@@ -96,10 +96,24 @@ def planned_choice(recipe: Recipe, stage: str) -> Choice:
     if shape is None:
         raise Invalid(why)
     found = choices(shape, config, length_of(recipe, stage), machine)
-    chosen = next((c for c in found if allowed(c, config, machine) and c.fits), None)
+    chosen = first_fit(found, config, machine)
     if chosen is None:
         raise Invalid(too_small(stage, config, machine, found))
     return chosen
+
+
+def settled(recipe: Recipe, stage: str, config: TrainConfig) -> TrainConfig:
+    """A training's settings with `gradient_checkpointing: auto` decided by the plan: the same in all of its processes.
+
+    Where the plan knows no model, or nothing fits by it, memory is saved.
+    """
+    if config.gradient_checkpointing != "auto" or not machine_of(recipe, stage).gpu:
+        return config
+    try:
+        again = planned_choice(recipe, stage).checkpointing
+    except Invalid:
+        again = True
+    return config.model_copy(update={"gradient_checkpointing": again})
 
 
 def known_shape(recipe: Recipe) -> tuple[Shape | None, str]:
@@ -198,7 +212,7 @@ def _planned(
         devices=machine.devices,
         hours=work / (machine.rate * machine.devices) / 3600 if work and machine.rate else None,
         disk=disk(shape, trained, adapters, machine.weights, kept if config.save_steps else 0) if shape else None,
-        choice=next((c for c in found if allowed(c, config, machine) and c.fits), None),
+        choice=first_fit(found, config, machine),
         choices=found,
     )
 

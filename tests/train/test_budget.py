@@ -15,9 +15,10 @@ import tiny_model as tiny
 from aquilamed.config import Invalid
 from aquilamed.models import ModelConfig
 from aquilamed.pipeline import states
-from aquilamed.planned_trainings import check_hardware, planned_trainings
+from aquilamed.planned_trainings import check_hardware, planned_choice, planned_trainings, settled, trainings
 from aquilamed.recipe import Recipe, load_recipe
 from aquilamed.train.budget import Setup, disk, flops, memory
+from aquilamed.train.layouts import ROOM, Choice
 from aquilamed.train.shape import Shape, base_shape, shape_of
 from aquilamed.workspace import Workspace
 
@@ -170,6 +171,30 @@ def test_an_unfetched_model_has_no_numbers(tmp_path: Path, monkeypatch: pytest.M
     assert (row.parameters, row.hours, row.choices) == (None, None, [])
     assert row.steps == 19_074, "steps need no model"
     assert "aquilamed fetch" in row.model
+
+
+def test_activations_are_computed_again_where_they_must(tmp_path: Path) -> None:
+    tiny.build(tmp_path / "model")
+
+    def planned(memory_gb: float, again: str) -> Choice:
+        (tmp_path / "recipe.yaml").write_text(
+            f"name: tiny\nbase_model: {{path: {tmp_path / 'model'}}}\n"
+            "sources: {dialogues: {sources: [{name: qa, path: qa.jsonl, form: messages, license: CC0-1.0}]}}\n"
+            f"hardware: {{gpus: 2, memory_gb: {memory_gb}, layouts: [ddp]}}\n"
+            f"finetune: {{batch: 2048, micro_batch: 1024, gradient_checkpointing: {again}}}\n"
+        )
+        recipe = load_recipe(tmp_path / "recipe.yaml")
+        choice = planned_choice(recipe, "finetune")
+        config = trainings(recipe)["finetune"]
+        assert settled(recipe, "finetune", config).gradient_checkpointing is choice.checkpointing
+        return choice
+
+    kept, computed = (planned(1000, again).memory.total / 1e9 for again in ("false", "true"))
+    assert computed < kept
+    assert not planned(1.01 * kept / ROOM, "auto").checkpointing
+    assert planned(1.01 * kept, "auto").checkpointing, "the plan is a formula: it leaves room"
+    assert not planned(1.01 * kept, "false").checkpointing, "the recipe has the last word"
+    assert planned(1000, "true").checkpointing
 
 
 def test_the_command_plans_offline_and_refuses_before_reading(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from aquilamed.config import Config, Invalid
 from aquilamed.launch.agent import take_part
 from aquilamed.launch.job import Job, job_folder
 from aquilamed.launch.meeting import gather
-from aquilamed.planned_trainings import machine_of, planned_choice
+from aquilamed.planned_trainings import machine_of, planned_choice, settled
 from aquilamed.recipe import Recipe, save_recipe
 from aquilamed.records import write_atomic
 from aquilamed.stage import Context, Result, Stage
@@ -26,7 +26,10 @@ def run_stage(stage: Stage, context: Context, config: Config | None) -> Result:
     Raises what the stage raises, and `StageFailed` when a process died.
     """
     hardware = context.recipe.hardware
-    if hardware is None or not isinstance(config, TrainConfig):
+    if not isinstance(config, TrainConfig):
+        return stage.run(context, config)
+    config = settled(context.recipe, stage.name, config)
+    if hardware is None:
         return stage.run(context, config)
     devices = machine_of(context.recipe, stage.name).devices
     if devices == 1:

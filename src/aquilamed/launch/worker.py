@@ -17,12 +17,14 @@ from aquilamed.engine.local import LocalEngine
 from aquilamed.launch.agent import PARENT
 from aquilamed.launch.job import Job, read_job
 from aquilamed.models import quiet
+from aquilamed.planned_trainings import settled
 from aquilamed.progress import Progress
 from aquilamed.recipe import load_recipe
 from aquilamed.records import write_json
 from aquilamed.stage import Context, Result, work_folder
 from aquilamed.stages import BY_NAME, stage_config
 from aquilamed.train import ranks
+from aquilamed.train.common import TrainConfig
 from aquilamed.workspace import MANIFEST, Artifact
 
 
@@ -67,7 +69,9 @@ def run(job: Job, rank: int) -> Result:
         job.layout,
         job.offload,
     )
-    return BY_NAME[job.stage].run(context, stage_config(recipe, job.stage))
+    config = stage_config(recipe, job.stage)
+    assert isinstance(config, TrainConfig)
+    return BY_NAME[job.stage].run(context, settled(recipe, job.stage, config))
 
 
 def _die_with(parent: int) -> None:

@@ -76,8 +76,9 @@ class TrainConfig(Config):
     """Checkpoints whose weights' mean becomes the model, the last one included; 1 takes the last (or best) as it is."""
     limits: Limits = Limits()
     """With how much left out, doubled or padded a training still starts."""
-    gradient_checkpointing: bool = True
-    """Whether a GPU recomputes activations to save memory; never on a CPU, where it only costs time."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Whether a GPU recomputes activations to save memory: `auto` where the plan says that it must. Never on a CPU, where
+    it only costs time."""
     compile: bool = True
     """Whether a GPU compiles the layers in the first step (some ten seconds); not with gradient_checkpointing, whose
     second forward pass PyTorch cannot compile around attention by document."""
@@ -103,7 +104,7 @@ class TrainConfig(Config):
     @property
     def compiled(self) -> bool:
         """Whether layers are compiled where there is a GPU."""
-        return self.compile and not self.gradient_checkpointing
+        return self.compile and self.gradient_checkpointing is False
 
     def identity(self) -> dict[str, Any]:
         """The values that decide the result: how often it is saved does only where checkpoints are averaged."""
@@ -204,7 +205,7 @@ def arguments(ctx: Context, config: TrainConfig) -> dict[str, Any]:
         "data_seed": ctx.seed,
         "bf16": gpu,
         "use_cpu": not gpu,
-        "gradient_checkpointing": gpu and config.gradient_checkpointing,
+        "gradient_checkpointing": gpu and config.gradient_checkpointing is not False,
         "dataloader_pin_memory": gpu,
         "remove_unused_columns": False,
         "include_num_input_tokens_seen": "all",

@@ -87,7 +87,7 @@ def advice(model: Any, config: Any, tokens: int) -> str:
         hints.append(f"half the length saves about {_gb(kept / 2)}")
     if config.method == "full":
         hints.append(f"method lora saves about {_gb(12 * trained)}")
-    if model.device.type != "cpu" and not config.gradient_checkpointing:
+    if model.device.type != "cpu" and config.gradient_checkpointing is False:
         hints.append(f"gradient_checkpointing saves about {_gb(kept * 0.8)}")
     return f"{size / 1e6:.0f} M parameters, {tokens} tokens a pass: " + "; ".join(hints)
 
