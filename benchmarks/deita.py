@@ -31,7 +31,8 @@ from aquilamed.progress import Progress
 from aquilamed.records import parts, write_parts
 from aquilamed.scoring import next_logprobs
 from aquilamed.stage import Context
-from baseline import ROUNDS, cpu, sample
+from baseline import ROUNDS, sample
+from relevance import cpu
 
 
 class _Recipe:
@@ -57,7 +58,8 @@ def scorer_rates(max_tokens: int, rounds_wanted: int) -> dict[str, Any]:
         for _ in range(ROUNDS):
             for name, function in (("shared", next_logprobs), ("plain", plain)):
                 scorers.next_logprobs = function
-                times[name].append(cpu(lambda name=name: found.update({name: score(items)})))
+                seconds, found[name] = cpu(lambda: score(items))
+                times[name].append(seconds)
     apart = np.abs(np.asarray(found["shared"]) - np.asarray(found["plain"])).max()
     shared, without = (2 * len(items) / statistics.median(times[k]) for k in ("shared", "plain"))
     return {
