@@ -70,8 +70,11 @@ def test_in_chat(browser: Any, space: Workspace, tmp_path: Path) -> None:
         before = page.evaluate("localStorage.getItem('aquilamed-chat')")
         page.locator("#said textarea").fill("What is a fever?")
         page.locator("#said textarea").press("Enter")
-        page.wait_for_selector("#log .waiting", timeout=120_000)
-        page.wait_for_selector("#log .waiting", state="detached", timeout=120_000)
+        # A busy page may draw the whole answer at once, so that nothing is ever seen to wait.
+        page.wait_for_function(
+            "document.querySelector('#log .assistant .said') && !document.querySelector('#log .waiting')",
+            timeout=120_000,
+        )
         assert said(page, "#log .assistant .said") == [printable(ANSWER)]
         assert "tabs\tstay" in printable(ANSWER)
         seen = page.evaluate("window.seen.map((text) => text.replace('▍', ''))")
