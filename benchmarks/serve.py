@@ -27,6 +27,7 @@ from aquilamed.models import ModelConfig, load_model, load_tokenizer, prompt_ids
 from aquilamed.serve.engine import CHUNK, PAGE
 from aquilamed.serve.target import find
 
+CONTEXT = 1024  # tokens of a prompt and its answer: memory holds all users at once
 TOPICS = ["a fever", "asthma", "diabetes", "a stroke", "anaemia", "gout", "influenza", "measles"]
 TOPICS += ["sepsis", "angina", "eczema", "migraine", "scurvy", "rabies", "cholera", "malaria"]
 
@@ -122,7 +123,7 @@ def cpu_seconds(process: int) -> list[float]:
 def start(model: str, users: int, threads: int) -> tuple["subprocess.Popen[str]", str]:
     """The server as a process; its address."""
     line = [sys.executable, "-m", "aquilamed.cli", "serve", model, "--port", "0", "--name", "bench"]
-    line += ["--engine", "transformers", "--max-concurrency", str(users)]
+    line += ["--engine", "transformers", "--max-concurrency", str(users), "--max-context", str(CONTEXT)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1", "AQUILAMED_API_KEY": ""}
     process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

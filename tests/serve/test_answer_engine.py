@@ -13,6 +13,7 @@ from aquilamed.config import Invalid, StageFailed
 from aquilamed.models import ModelConfig, generate, load_model, load_tokenizer
 from aquilamed.serve.answerer import Piece
 from aquilamed.serve.engine import MEMORY_SHARE, PAGE, Engine
+from aquilamed.serve.engines import answerer
 from aquilamed.serve.pieces import Decoder, Stops
 from aquilamed.serve.sampling import Draw, Sampling
 
@@ -155,6 +156,10 @@ def test_more_users_than_memory_holds_all_get_their_answer(folder: Path, monkeyp
             reasons = list(users.map(long, range(20)))
         assert set(reasons) <= {"length", "stop", "cancelled"}, "long prompts push each other out for ever"
         assert small.alive
+    said: list[str] = []
+    with answerer(str(folder), "transformers", 6, PAGE, said.append) as smaller:
+        assert smaller.context == PAGE
+        assert said[1:] == ["Memory holds 5 answers of 64 tokens at once; --max-context makes room for more."]
     monkeypatch.setattr("aquilamed.serve.engine.free_memory", lambda device: block)
     with pytest.raises(Invalid, match="no memory left"):
         Engine(ModelConfig(path=str(folder)))

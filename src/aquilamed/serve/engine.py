@@ -10,7 +10,6 @@ that is whole characters, stop texts, who gets which token, cancelling, and the 
 """
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from aquilamed.serve.sampling import Draw, Sampling, per_request_draws
 
 PAGE = 64  # tokens per block of the key-value cache
 CHUNK = 256  # most tokens in one pass: a long prompt is read in such parts, between which the others get their tokens
-MEMORY_SHARE = 0.25  # of the free memory that keys and values may take
+MEMORY_SHARE = 0.5  # of the available memory that keys and values may take
 UNKNOWN_CONTEXT = 4096  # for a model that does not say how long its context is
 
 
@@ -72,9 +71,10 @@ class Engine(Answerer):
         self.stop_ids = frozenset(stop_ids(tokenizer))
         # Never more at once than memory holds in full: transformers could set answers aside and take them up again, but
         # many long ones in little memory then push each other out for ever.
-        users = max(1, min(max_concurrency, blocks // -(-self.context // PAGE)))
+        self.users = max(1, min(max_concurrency, blocks // -(-self.context // PAGE)))
+        """Answers in one batch."""
         self._beside = beside(self.model)
-        self.manager = self._manager(users, blocks)
+        self.manager = self._manager(self.users, blocks)
         self._answers: dict[str, _Answer] = {}
         self._lock = threading.Lock()
         self._count = 0
@@ -272,9 +272,10 @@ def cache_bytes(config: Any, number: int) -> int:
 
 
 def free_memory(device: str) -> int:
-    """Bytes free on "cuda" or "cpu"."""
+    """Bytes available on "cuda" or "cpu": what files have in memory only because nothing else needs it counts too."""
+    import psutil
     import torch
 
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return int(psutil.virtual_memory().available)

@@ -34,7 +34,12 @@ def answerer(
     assert config is not None
     if choice.kind == "vllm":
         return vllm(config, folder, max_concurrency, max_context)
-    return Engine(config, max_concurrency=max_concurrency, max_context=max_context)
+    engine = Engine(config, max_concurrency=max_concurrency, max_context=max_context)
+    if engine.users < max_concurrency:
+        say(
+            f"Memory holds {engine.users} answers of {engine.context:,} tokens at once; --max-context makes room for more."
+        )
+    return engine
 
 
 def vllm(config: ModelConfig, folder: Path, concurrency: int, max_context: int | None) -> Remote:
