@@ -28,12 +28,9 @@ def run_stage(stage: Stage, context: Context, config: Config | None) -> Result:
     hardware = context.recipe.hardware
     if not isinstance(config, TrainConfig):
         return stage.run(context, config)
-    config = settled(context.recipe, stage.name, config)
-    if hardware is None:
-        return stage.run(context, config)
     devices = machine_of(context.recipe, stage.name).devices
-    if devices == 1:
-        return stage.run(context, config)
+    if hardware is None or devices == 1:
+        return stage.run(context, settled(context.recipe, stage.name, config))
     nodes, processes = hardware.nodes(devices)
     _check_devices(hardware.device, processes)
     choice = planned_choice(context.recipe, stage.name)
